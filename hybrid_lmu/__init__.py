@@ -1,0 +1,30 @@
+"""Hybrid-spiking sequence models in Keras."""
+
+from hybrid_lmu.annealing import (
+    AnnealResolution,
+    GeometricDecay,
+    ScheduledVariable,
+    resolution_variables,
+)
+from hybrid_lmu.hybrid_cell import HybridCell
+from hybrid_lmu.lmu import HybridLMU
+from hybrid_lmu.lmu_cell import HybridLMUCell
+from hybrid_lmu.memory import LegendreMemory, LegendreMemoryCell
+from hybrid_lmu.quantizer import SigmaDeltaQuantizer
+from hybrid_lmu.sigma_delta import SigmaDelta
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AnnealResolution",
+    "GeometricDecay",
+    "HybridCell",
+    "HybridLMU",
+    "HybridLMUCell",
+    "LegendreMemory",
+    "LegendreMemoryCell",
+    "ScheduledVariable",
+    "SigmaDelta",
+    "SigmaDeltaQuantizer",
+    "resolution_variables",
+]

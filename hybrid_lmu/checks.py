@@ -1,0 +1,45 @@
+"""Checks of arguments and inputs that several layers share; each error says what it received."""
+
+import keras
+
+
+def check_rank(layer, shape, rank, expected, at_least=False):
+    """Raise ValueError unless `shape` has the given rank."""
+    if len(shape) < rank or (len(shape) > rank and not at_least):
+        raise ValueError(
+            f"`{layer.name}` expects inputs of shape {expected}; received shape {tuple(shape)}."
+        )
+
+
+def check_floating(layer, inputs):
+    """Raise ValueError unless `inputs` is a floating-point tensor."""
+    dtype = keras.backend.standardize_dtype(inputs.dtype)
+    if "float" not in dtype:
+        raise ValueError(
+            f"`{layer.name}` expects floating-point inputs; received dtype {dtype}. "
+            "Cast them first, for instance with `keras.ops.cast(x, 'float32')`."
+        )
+
+
+def check_batch_size(layer, shape):
+    """Raise ValueError unless the batch size in `shape` is known, as a stateful layer needs."""
+    if shape[0] is None:
+        raise ValueError(
+            f"Stateful `{layer.name}` expects a fixed batch size; received inputs of shape "
+            f"{tuple(shape)}. Give the model's `Input` a `batch_shape`."
+        )
+
+
+def check_positive_integer(name, value):
+    """Return `value` as int; raise ValueError unless it is an integer >= 1."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+        raise ValueError(f"`{name}` must be an integer >= 1; received: {value!r}")
+    return int(value)
+
+
+def check_choice(name, value, choices):
+    """Return `value`; raise ValueError unless it is one of `choices`."""
+    if value not in choices:
+        expected = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"`{name}` must be one of {expected}; received: {value!r}")
+    return value

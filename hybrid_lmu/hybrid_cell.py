@@ -1,0 +1,191 @@
+"""HybridCell: any recurrent cell of Keras, with quantized activity inside the recurrence."""
+
+import inspect
+
+import keras
+from keras import ops, tree
+
+from hybrid_lmu.quantizer import SigmaDeltaQuantizer
+from hybrid_lmu.recurrent import Float32StateCell, zeros
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class HybridCell(Float32StateCell):
+    """Wrap a recurrent cell so that its output and recurrent input are the quantized activity.
+
+    With the wrapped cell ``h_t, s_t = cell(x_t, [y_{t-1}, ...])`` and the quantizer
+    ``v <- v + w h_t; n_t = floor(v); v <- v - n_t`` the output is ``y_t = n_t / w``. Every state of
+    the cell that *is* its output (the same tensor: ``h`` of SimpleRNN, GRU and LSTM) is replaced by
+    ``y_t``. Other states, such as ``c`` of an LSTM, stay as they are. The diffusion error ``v``
+    becomes one more state, the last one.
+
+    Args:
+        cell: any Keras recurrent cell (`SimpleRNNCell`, `GRUCell`, `LSTMCell`, your own), or a
+            feed-forward layer with an attribute `units`, which is then a cell without recurrence
+            whose single state is its last output.
+        resolution: ``w``: levels per unit of activity per step; scalar, one per unit, or ``None``
+            for non-spiking, with the states of the wrapped cell and no other. Default 1.
+        initial_error: ``v_0``, see `hybrid_lmu.SigmaDeltaQuantizer`. Default ``"uniform"``.
+        seed: seed of the uniform draw.
+        output_state: index of the state that is the output of `cell`, for a cell that returns a
+            copy of it; ``None`` (default) finds it as said above; ``-1`` quantizes the output
+            only and leaves the recurrence alone.
+
+    A masked step repeats the last output, as Keras assumes that the first state holds it.
+
+    Example:
+
+    >>> rnn = keras.layers.RNN(HybridCell(keras.layers.LSTMCell(8), resolution=4))
+    >>> rnn(np.ones((2, 10, 3), "float32")).shape
+    TensorShape([2, 8])
+
+    Raises:
+        ValueError: if no state of the cell is its output and `output_state` is not given.
+
+    Source: the wish of nengo/keras-spiking#13; the quantizer is that of Voelker, Rasmussen &
+    Eliasmith (2020), arXiv:2002.03553.
+    """
+
+    def __init__(
+        self,
+        cell,
+        resolution=1.0,
+        initial_error="uniform",
+        seed=None,
+        output_state=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not isinstance(cell, keras.layers.Layer):
+            raise ValueError(f"`cell` must be a Keras cell or layer; received: {cell!r}")
+        self.cell = cell
+        self.output_state = output_state
+        self.quantizer = SigmaDeltaQuantizer(
+            None, resolution, initial_error, seed, dtype="float32", name="quantizer"
+        )
+        self.output_size = _output_size(cell)
+        self.recurrent = hasattr(cell, "state_size")
+        inner = cell.state_size if self.recurrent else self.output_size
+        inner = list(inner) if isinstance(inner, (list, tuple)) else [inner]
+        self.state_size = inner + ([self.output_size] if self.quantizer.spiking else [])
+        self._input_size = None
+
+    def build(self, input_shape):
+        if not self.cell.built:
+            self.cell.build(input_shape)
+        self.quantizer.build((None, self.output_size))
+        self._input_size = input_shape[-1]
+
+    def call(self, inputs, states, training=False):
+        inner, error = self._split(states)
+        if self.recurrent:
+            output, inner = call_layer(self.cell, inputs, inner, training=training)
+            inner = list(inner) if isinstance(inner, (list, tuple)) else [inner]
+        else:
+            output = call_layer(self.cell, inputs, training=training)
+            inner = [output]
+        y, error = self.quantizer.step(output, error)
+        inner = self._to_state(self._feed_back(inner, output, y))
+        return y, inner + ([error] if self.quantizer.spiking else [])
+
+    def sequence(self, inputs, states, training=False):
+        """Return ``(outputs, states)`` of a whole sequence at once, for a feed-forward cell.
+
+        Args:
+            inputs: [batch, time, features].
+            states: as for a step.
+        """
+        _, error = self._split(states)
+        shape = ops.shape(inputs)
+        flat = ops.reshape(inputs, (-1, shape[-1]))
+        outputs = call_layer(self.cell, flat, training=training)
+        outputs = ops.reshape(outputs, (-1, shape[1], self.output_size))
+        y, error = self.quantizer.sequence(outputs, error)
+        states = self._to_state([y[:, -1]])
+        return y, states + ([error] if self.quantizer.spiking else [])
+
+    def _split(self, states):
+        states = list(states)
+        return (states[:-1], states[-1]) if self.quantizer.spiking else (states, None)
+
+    def _to_state(self, states):
+        return tree.map_structure(lambda s: ops.cast(s, self.compute_dtype), states)
+
+    def _feed_back(self, states, output, y):
+        if self.output_state is not None:
+            if self.output_state >= 0:
+                states[self.output_state] = y
+            return states
+        fed_back = [state is output for state in tree.flatten(states)]
+        if not any(fed_back):
+            raise ValueError(
+                f"None of the states that `{self.cell.name}` ({type(self.cell).__name__}) returns "
+                "is its output, so what to feed back is not known. Expected `output_state`: the "
+                "index of the state that equals the output, or -1 to quantize the output only."
+            )
+        return tree.map_structure(lambda state: y if state is output else state, states)
+
+    def get_initial_state(self, batch_size=None):
+        states = zeros(self.state_size[:1], batch_size, self.compute_dtype)
+        if self.recurrent:
+            states = initial_state(self.cell, batch_size)
+        states = self._to_state(states)
+        self._prepare_dropout(batch_size)
+        if self.quantizer.spiking:
+            error = self.quantizer.get_initial_error((batch_size, self.output_size))
+            states.append(ops.cast(error, self.compute_dtype))
+        return states
+
+    def _prepare_dropout(self, batch_size):
+        """Draw the dropout masks of the wrapped cell before the loop over time, as
+        `keras.layers.RNN` does for a cell that is not wrapped."""
+        if not hasattr(self.cell, "reset_dropout_mask"):
+            return
+        dtype = self.cell.compute_dtype
+        self.cell.reset_dropout_mask()
+        self.cell.reset_recurrent_dropout_mask()
+        self.cell.get_dropout_mask(ops.ones((batch_size, self._input_size), dtype=dtype))
+        self.cell.get_recurrent_dropout_mask(ops.ones((batch_size, self.output_size), dtype=dtype))
+
+    def get_config(self):
+        quantizer = self.quantizer.get_config()
+        own = ("resolution", "initial_error", "seed")
+        return {
+            **super().get_config(),
+            "cell": keras.saving.serialize_keras_object(self.cell),
+            **{key: quantizer[key] for key in own},
+            "output_state": self.output_state,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        cell = keras.saving.deserialize_keras_object(config["cell"], custom_objects=custom_objects)
+        return cls(**{**config, "cell": cell})
+
+
+def call_layer(layer, *args, training):
+    """Call a layer, with `training` if it takes that."""
+    if "training" in inspect.signature(layer.call).parameters:
+        return layer(*args, training=training)
+    return layer(*args)
+
+
+def initial_state(cell, batch_size):
+    """The initial state of any Keras cell, as a list."""
+    if hasattr(cell, "get_initial_state"):
+        states = cell.get_initial_state(batch_size=batch_size)
+        return list(states) if isinstance(states, (list, tuple)) else [states]
+    return zeros(cell.state_size, batch_size, cell.compute_dtype)
+
+
+def _output_size(cell):
+    size = getattr(cell, "output_size", None) or getattr(cell, "units", None)
+    if size is None and hasattr(cell, "state_size"):
+        size = cell.state_size
+        size = size[0] if isinstance(size, (list, tuple)) else size
+    if not isinstance(size, int):
+        raise ValueError(
+            f"`{cell.name}` ({type(cell).__name__}) is no recurrent cell (`state_size`) and has no "
+            f"integer `units` or `output_size`; received size: {size!r}"
+        )
+    return size

@@ -1,0 +1,141 @@
+"""The hybrid-spiking Legendre Memory Unit as a layer: whole sequences."""
+
+import keras
+from keras import ops
+
+from hybrid_lmu.lmu_cell import HybridLMUCell, with_hidden_cell
+from hybrid_lmu.recurrent import Float32StateRNN
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class HybridLMU(Float32StateRNN):
+    """The hybrid-spiking Legendre Memory Unit over whole sequences.
+
+    It takes the place of `keras_lmu.LMU`: the same arguments in the same order, and with both
+    resolutions ``None`` (the default) the same results for the same weights. The equations and all
+    arguments are those of `HybridLMUCell`; in addition:
+
+    Args:
+        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
+            `keras.layers.RNN`. Note that `stateful` needs a fixed batch size, and that
+            `reset_state()` draws new initial diffusion errors.
+
+    Inputs: floating [batch, time, features]. Output: [batch, units], or [batch, time, units] with
+    `return_sequences`; with `return_state` followed by the states.
+
+    Where the memory depends on the input alone (no `hidden_to_memory` and `memory_to_memory`, exact
+    feedback), the length is known and nothing is masked, the memory and its counts are computed
+    for all steps in parallel, and the hidden cell too unless it is recurrent. `unroll=True`
+    forces the step-by-step computation. Both give the same counts for the same diffusion error, but
+    where float32 rounding moves a sum across an integer.
+
+    Example:
+
+    >>> layer = HybridLMU(1, 8, 50, keras.layers.SimpleRNNCell(16),
+    ...                   memory_resolution=8, hidden_resolution=2)
+    >>> layer(np.ones((2, 100, 1), "float32")).shape
+    TensorShape([2, 16])
+
+    Sources: see `HybridLMUCell`.
+    """
+
+    def __init__(
+        self,
+        memory_d,
+        order,
+        theta,
+        hidden_cell,
+        trainable_theta=False,
+        hidden_to_memory=False,
+        memory_to_memory=False,
+        input_to_hidden=False,
+        discretizer="zoh",
+        kernel_initializer="glorot_uniform",
+        recurrent_initializer="orthogonal",
+        kernel_regularizer=None,
+        recurrent_regularizer=None,
+        use_bias=False,
+        bias_initializer="zeros",
+        bias_regularizer=None,
+        dropout=0,
+        recurrent_dropout=0,
+        return_sequences=False,
+        input_d=None,
+        seed=None,
+        memory_resolution=None,
+        hidden_resolution=None,
+        memory_feedback="exact",
+        initial_error="uniform",
+        return_state=False,
+        go_backwards=False,
+        stateful=False,
+        unroll=False,
+        zero_output_for_mask=False,
+        **kwargs,
+    ):
+        cell = HybridLMUCell(
+            memory_d,
+            order,
+            theta,
+            hidden_cell,
+            trainable_theta=trainable_theta,
+            hidden_to_memory=hidden_to_memory,
+            memory_to_memory=memory_to_memory,
+            input_to_hidden=input_to_hidden,
+            discretizer=discretizer,
+            kernel_initializer=kernel_initializer,
+            recurrent_initializer=recurrent_initializer,
+            kernel_regularizer=kernel_regularizer,
+            recurrent_regularizer=recurrent_regularizer,
+            use_bias=use_bias,
+            bias_initializer=bias_initializer,
+            bias_regularizer=bias_regularizer,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            input_d=input_d,
+            seed=seed,
+            memory_resolution=memory_resolution,
+            hidden_resolution=hidden_resolution,
+            memory_feedback=memory_feedback,
+            initial_error=initial_error,
+            dtype=kwargs.get("dtype"),
+            name="lmu_cell",
+        )
+        super().__init__(
+            cell,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            stateful=stateful,
+            unroll=unroll,
+            zero_output_for_mask=zero_output_for_mask,
+            **kwargs,
+        )
+
+    @property
+    def theta(self):
+        """The present theta in steps."""
+        return self.cell.memory.theta
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        if not (self.cell.feed_forward and self.runs_in_parallel(sequences, mask)):
+            return super().inner_loop(sequences, initial_state, mask, training)
+        if self.go_backwards:
+            sequences = ops.flip(sequences, axis=1)
+        hidden = self.cell.hidden
+        inputs, states, memory_states = self.cell.sequence(sequences, initial_state, training)
+        if hidden.recurrent:
+            rnn = keras.layers.RNN(hidden, return_sequences=self.return_sequences)
+            last, outputs, states = rnn.inner_loop(inputs, states, None, training)
+        else:
+            outputs, states = hidden.sequence(inputs, states, training)
+            last = outputs[:, -1]
+        return last, outputs, [*states, *memory_states]
+
+    def get_config(self):
+        cell = self.cell.get_config()
+        return {**cell, **super().get_config()}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**with_hidden_cell(config, custom_objects))

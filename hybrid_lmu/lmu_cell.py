@@ -1,0 +1,392 @@
+"""The hybrid-spiking Legendre Memory Unit as a cell: one step."""
+
+import keras
+from keras import ops
+
+from hybrid_lmu.checks import check_choice
+from hybrid_lmu.hybrid_cell import HybridCell
+from hybrid_lmu.memory import LegendreMemoryCell
+from hybrid_lmu.quantizer import SigmaDeltaQuantizer
+from hybrid_lmu.recurrent import Float32StateCell
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class HybridLMUCell(Float32StateCell):
+    """One step of a Legendre Memory Unit whose memory and hidden activity are quantized.
+
+    With ``Q`` the sigma-delta quantizer and [ , ] concatenation::
+
+        u_t = kernel [x_t, h_{t-1}] + recurrent_kernel q_{t-1} + bias
+        m_t = Abar m_{t-1} + Bbar u_t        (exact feedback)
+            = Abar q_{t-1} + Bbar u_t        (quantized feedback)
+        q_t = Q_memory(m_t)
+        h_t = Q_hidden(hidden_cell([q_t, x_t], h_{t-1}))
+
+    where ``h_{t-1}`` in u, ``q_{t-1}`` in u and ``x_t`` in h are present with `hidden_to_memory`,
+    `memory_to_memory` and `input_to_hidden`.
+
+    Args:
+        memory_d: number of memories (the size of u); >= 1.
+        order: number of Legendre polynomials of each; >= 1.
+        theta: length of the remembered window in steps; > 0.
+        hidden_cell: a recurrent cell, a layer with `units` such as `Dense` (no recurrence), or
+            ``None``: the memory (and input) is the output.
+        trainable_theta, discretizer: see `hybrid_lmu.LegendreMemoryCell`.
+        hidden_to_memory, memory_to_memory, input_to_hidden: the optional connections. Default off.
+        kernel_initializer: default ``"glorot_uniform"``; ``None``: no kernel, u_t = x_t.
+        recurrent_initializer: of `memory_to_memory`. Default ``"orthogonal"``.
+        kernel_regularizer, recurrent_regularizer: default ``None``.
+        use_bias, bias_initializer, bias_regularizer: a bias in u. Default off, zeros, ``None``.
+        dropout, recurrent_dropout: rates on the input of the kernel and of the recurrent kernel, in
+            [0, 1); the same units are dropped at all steps of a sequence. The masks are states.
+        input_d: size of x; needed only if `hidden_cell` is ``None`` with `input_to_hidden`.
+        seed: seed of dropout and of the initial diffusion errors.
+        memory_resolution, hidden_resolution: levels per unit of activity per step of ``Q_memory``
+            and ``Q_hidden``: scalar, one per neuron, or ``None`` (default) for non-spiking.
+        memory_feedback: ``"exact"`` (default) or ``"quantized"``, see above.
+        initial_error: of both quantizers, see `hybrid_lmu.SigmaDeltaQuantizer`.
+
+    All resolutions ``None``: the LMU of Voelker et al. (2019), as `keras_lmu.LMUCell`, whose
+    arguments have the same names, order and meaning.
+
+    States: those of the hidden cell (the first is the output), m, then, as far as they are used,
+    q, the diffusion error of the memory, and the dropout masks; float32.
+
+    Sources: Voelker, Kajic & Eliasmith (2019), NeurIPS 32; Voelker, Rasmussen & Eliasmith (2020),
+    arXiv:2002.03553, which does not say which activities it quantizes: that choice is ours.
+    """
+
+    def __init__(
+        self,
+        memory_d,
+        order,
+        theta,
+        hidden_cell,
+        trainable_theta=False,
+        hidden_to_memory=False,
+        memory_to_memory=False,
+        input_to_hidden=False,
+        discretizer="zoh",
+        kernel_initializer="glorot_uniform",
+        recurrent_initializer="orthogonal",
+        kernel_regularizer=None,
+        recurrent_regularizer=None,
+        use_bias=False,
+        bias_initializer="zeros",
+        bias_regularizer=None,
+        dropout=0,
+        recurrent_dropout=0,
+        input_d=None,
+        seed=None,
+        memory_resolution=None,
+        hidden_resolution=None,
+        memory_feedback="exact",
+        initial_error="uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.memory = LegendreMemoryCell(
+            order,
+            theta,
+            memory_d,
+            discretizer,
+            trainable_theta,
+            dtype=self.compute_dtype,
+            name="memory",
+        )
+        self.memory_d = self.memory.memory_d
+        self.memory_quantizer = SigmaDeltaQuantizer(
+            None,
+            memory_resolution,
+            initial_error,
+            seed,
+            dtype="float32",
+            name="memory_quantizer",
+        )
+        size = self.memory.output_size
+        if hidden_cell is None:
+            _check_no_hidden_cell(hidden_to_memory, hidden_resolution, input_to_hidden, input_d)
+            passed_on = size + (input_d if input_to_hidden else 0)
+            hidden = HybridCell(_PassOn(passed_on, name="memory_output"), None, name="hidden")
+        else:
+            hidden = HybridCell(
+                hidden_cell,
+                hidden_resolution,
+                initial_error,
+                None if seed is None else seed + 1,
+                name="hidden",
+            )
+        self.hidden = hidden
+        self.hidden_cell = hidden_cell
+        self.hidden_to_memory = hidden_to_memory
+        self.memory_to_memory = memory_to_memory
+        self.input_to_hidden = input_to_hidden
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.recurrent_regularizer = keras.regularizers.get(recurrent_regularizer)
+        self.use_bias = use_bias
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self.dropout = _check_rate("dropout", dropout)
+        self.recurrent_dropout = _check_rate("recurrent_dropout", recurrent_dropout)
+        self.input_d = input_d
+        self.seed = seed
+        self.memory_feedback = check_choice(
+            "memory_feedback", memory_feedback, ("exact", "quantized")
+        )
+        self.initial_error = initial_error
+        self.output_size = self.hidden.output_size
+        self.kernel = self.recurrent_kernel = self.bias = None
+        if self.dropout or self.recurrent_dropout:
+            self.seed_generator = keras.random.SeedGenerator(seed)
+        self._sizes = self._memory_states(input_d)
+
+    @property
+    def state_size(self):
+        """Sizes of the states, in order."""
+        return list(self.hidden.state_size) + list(self._sizes.values())
+
+    def _memory_states(self, input_d):
+        """Names and sizes of the states that follow those of the hidden cell."""
+        size = self.memory.output_size
+        spiking = self.memory_quantizer.spiking
+        names = {"memory": size}
+        if spiking and self.memory_to_memory and self.memory_feedback == "exact":
+            names["memory_output"] = size
+        if spiking:
+            names["memory_error"] = size
+        if self.dropout and self.kernel_initializer is not None:
+            from_hidden = self.output_size if self.hidden_to_memory else 0
+            names["input_mask"] = (input_d or 1) + from_hidden
+        if self.recurrent_dropout and self.memory_to_memory:
+            names["recurrent_mask"] = size
+        return names
+
+    @property
+    def feed_forward(self):
+        """Whether the memory depends on the input alone, so that it needs no loop over time."""
+        return not (
+            self.hidden_to_memory
+            or self.memory_to_memory
+            or (self.memory_feedback == "quantized" and self.memory_quantizer.spiking)
+        )
+
+    def build(self, input_shape):
+        input_d = input_shape[-1]
+        if self.input_d is not None and input_d != self.input_d:
+            raise ValueError(
+                f"`{self.name}` was given `input_d`={self.input_d}; "
+                f"received inputs of shape {tuple(input_shape)}."
+            )
+        encoder_d = input_d + (self.output_size if self.hidden_to_memory else 0)
+        if self.kernel_initializer is not None:
+            self.kernel = self.add_weight(
+                name="kernel",
+                shape=(encoder_d, self.memory_d),
+                initializer=self.kernel_initializer,
+                regularizer=self.kernel_regularizer,
+            )
+        elif encoder_d != self.memory_d:
+            raise ValueError(
+                f"Without a kernel (`kernel_initializer=None`) the input of the memory must have "
+                f"`memory_d`={self.memory_d} features; received {encoder_d}."
+            )
+        if self.memory_to_memory:
+            self.recurrent_kernel = self.add_weight(
+                name="recurrent_kernel",
+                shape=(self.memory.output_size, self.memory_d),
+                initializer=self.recurrent_initializer,
+                regularizer=self.recurrent_regularizer,
+            )
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias",
+                shape=(self.memory_d,),
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+            )
+        self.memory.build((input_shape[0], self.memory_d))
+        self.memory_quantizer.build((input_shape[0], self.memory.output_size))
+        hidden_d = self.memory.output_size + (input_d if self.input_to_hidden else 0)
+        self.hidden.build((input_shape[0], hidden_d))
+        self._sizes = self._memory_states(input_d)
+
+    def call(self, inputs, states, training=False):
+        signals, states = self.signals(inputs, states, training)
+        return signals["hidden"], states
+
+    def signals(self, inputs, states, training=False):
+        """One step, with everything in it that meets a weight.
+
+        Returns:
+            ``(signals, states)``: a dictionary of [batch, ...] tensors: ``encoder`` (input of
+            `kernel`), ``memory_input`` (u, input of B), ``memory_state`` (input of A),
+            ``memory_recurrent`` (input of `recurrent_kernel`), ``memory`` (q), ``hidden_input`` and
+            ``hidden_recurrent`` (inputs of the hidden cell) and ``hidden`` (h, the output), those
+            that are in use; and the new states.
+        """
+        hidden_states, state = self._split(states)
+        h = hidden_states[0]
+        dtype = self.dtype_policy.compute_dtype
+        inputs = ops.cast(inputs, dtype)
+        signals = {}
+        q = state.get("memory_output", state["memory"])
+        u = inputs
+        if self.hidden_to_memory:
+            u = ops.concatenate([u, ops.cast(h, dtype)], axis=-1)
+        if self.kernel is not None:
+            if training and "input_mask" in state:
+                u = u * ops.cast(state["input_mask"], dtype)
+            signals["encoder"] = u
+        u = self.encode(u)
+        if self.memory_to_memory:
+            if training and "recurrent_mask" in state:
+                q = q * state["recurrent_mask"]
+            signals["memory_recurrent"] = q
+            u = u + ops.matmul(ops.cast(q, dtype), ops.cast(self.recurrent_kernel, dtype))
+        signals["memory_input"] = u
+        signals["memory_state"] = state["memory"]
+        m = self.memory.step(state["memory"], u)
+        q, error = self.memory_quantizer.step(m, state.get("memory_error"))
+        new = {"memory": m if self.memory_feedback == "exact" else q, "memory_output": q}
+        new["memory_error"] = error
+        signals["memory"] = q
+        signals["hidden_input"] = self.hidden_input(q, inputs)
+        signals["hidden_recurrent"] = h
+        output, hidden_states = self.hidden(
+            signals["hidden_input"], hidden_states, training=training
+        )
+        signals["hidden"] = output
+        return signals, hidden_states + [new.get(name, state[name]) for name in self._sizes]
+
+    def encode(self, x):
+        """Return ``kernel x + bias``, for inputs of any rank."""
+        if self.kernel is not None:
+            x = ops.matmul(x, ops.cast(self.kernel, x.dtype))
+        if self.bias is not None:
+            x = x + ops.cast(self.bias, x.dtype)
+        return x
+
+    def hidden_input(self, q, inputs):
+        """Return the input of the hidden cell, in the compute dtype, for inputs of any rank."""
+        q = ops.cast(q, inputs.dtype)
+        return ops.concatenate([q, inputs], axis=-1) if self.input_to_hidden else q
+
+    def sequence(self, inputs, states, training=False):
+        """All steps before the hidden cell at once; only if `feed_forward`.
+
+        Args:
+            inputs: [batch, time, features].
+            states: as for a step.
+
+        Returns:
+            ``(hidden_inputs, hidden_states, memory_states)``: what the hidden cell gets at each
+            step, its states before the sequence, and the other states after it.
+        """
+        hidden_states, state = self._split(states)
+        inputs = ops.cast(inputs, self.dtype_policy.compute_dtype)
+        u = inputs
+        if training and "input_mask" in state:
+            u = u * ops.expand_dims(ops.cast(state["input_mask"], u.dtype), 1)
+        m = self.memory.sequence(self.encode(u), state["memory"])
+        q, error = self.memory_quantizer.sequence(m, state.get("memory_error"))
+        new = {"memory": m[:, -1], "memory_error": error}
+        after = [new.get(name, state[name]) for name in self._sizes]
+        return self.hidden_input(q, inputs), hidden_states, after
+
+    def _split(self, states):
+        count = len(self.hidden.state_size)
+        return list(states[:count]), dict(zip(self._sizes, states[count:], strict=True))
+
+    def get_initial_state(self, batch_size=None):
+        dtype = self.compute_dtype
+        states = self.hidden.get_initial_state(batch_size)
+        for name, size in self._sizes.items():
+            shape = (batch_size, size)
+            if name == "memory_error":
+                state = self.memory_quantizer.get_initial_error(shape)
+            elif name.endswith("_mask"):
+                rate = self.dropout if name == "input_mask" else self.recurrent_dropout
+                state = keras.random.dropout(ops.ones(shape), rate, seed=self.seed_generator)
+            else:
+                state = ops.zeros(shape)
+            states.append(ops.cast(state, dtype))
+        return states
+
+    def get_config(self):
+        memory = self.memory.get_config()
+        config = {key: memory[key] for key in ("memory_d", "order", "theta", "trainable_theta")}
+        config["discretizer"] = memory["discretizer"]
+        for kind, module in (
+            ("initializer", keras.initializers),
+            ("regularizer", keras.regularizers),
+        ):
+            for weight in ("kernel", "recurrent", "bias"):
+                name = f"{weight}_{kind}"
+                config[name] = (
+                    module.serialize(getattr(self, name)) if getattr(self, name) else None
+                )
+        for name in (
+            "hidden_to_memory",
+            "memory_to_memory",
+            "input_to_hidden",
+            "use_bias",
+            "dropout",
+            "recurrent_dropout",
+            "input_d",
+            "seed",
+            "memory_feedback",
+            "initial_error",
+        ):
+            config[name] = getattr(self, name)
+        config["memory_resolution"] = self.memory_quantizer.get_config()["resolution"]
+        config["hidden_resolution"] = self.hidden.quantizer.get_config()["resolution"]
+        cell = self.hidden_cell
+        config["hidden_cell"] = None if cell is None else keras.saving.serialize_keras_object(cell)
+        return {**super().get_config(), **config}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**with_hidden_cell(config, custom_objects))
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class _PassOn(keras.layers.Layer):
+    """The hidden cell of an LMU that has none: passes its input on."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+
+    def call(self, inputs):
+        return inputs
+
+
+def with_hidden_cell(config, custom_objects):
+    """The configuration with its hidden cell made again."""
+    if config["hidden_cell"] is None:
+        return config
+    cell = keras.saving.deserialize_keras_object(
+        config["hidden_cell"], custom_objects=custom_objects
+    )
+    return {**config, "hidden_cell": cell}
+
+
+def _check_rate(name, rate):
+    if not 0 <= rate < 1:
+        raise ValueError(f"`{name}` must be in [0, 1); received: {rate!r}")
+    return rate
+
+
+def _check_no_hidden_cell(hidden_to_memory, hidden_resolution, input_to_hidden, input_d):
+    if hidden_to_memory or hidden_resolution is not None:
+        raise ValueError(
+            "Without a hidden cell, `hidden_to_memory` must be False and `hidden_resolution` None; "
+            f"received hidden_to_memory={hidden_to_memory}, hidden_resolution={hidden_resolution}."
+        )
+    if input_to_hidden and input_d is None:
+        raise ValueError(
+            "`input_d` must be given with `input_to_hidden=True` and `hidden_cell=None`; "
+            "received input_d=None."
+        )

@@ -1,0 +1,314 @@
+"""Legendre memory as a cell and as a layer that computes whole sequences in parallel."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from hybrid_lmu import legendre
+from hybrid_lmu.checks import check_choice, check_positive_integer
+from hybrid_lmu.recurrent import Float32StateCell, Float32StateRNN
+
+_CHUNK = 32
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class LegendreMemoryCell(Float32StateCell):
+    """One step of the Legendre delay system, ``m_t = Abar m_{t-1} + Bbar u_t``.
+
+    Args:
+        order: number of Legendre polynomials, the size of the memory of one input; >= 1.
+        theta: length of the remembered window in steps; > 0.
+        memory_d: number of inputs; each has a memory of its own. Default 1.
+        discretizer: ``"zoh"`` (default), ``"euler"`` or ``"bilinear"``
+            (see `hybrid_lmu.legendre.discretize`).
+        trainable_theta: learn theta, by way of the weight `theta_inv` = 1 / theta. Default False.
+
+    Inputs: ``u_t``, [batch, memory_d]. State and output: ``m_t``, [batch, memory_d * order],
+    float32, the memory of the first input first.
+
+    Raises:
+        ValueError: if an argument is out of range, or theta is too small for Euler's rule to be
+            stable at this order.
+
+    Source: Voelker, Kajic & Eliasmith (2019).
+    """
+
+    def __init__(
+        self, order, theta, memory_d=1, discretizer="zoh", trainable_theta=False, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.order = check_positive_integer("order", order)
+        self.memory_d = check_positive_integer("memory_d", memory_d)
+        self.discretizer = check_choice("discretizer", discretizer, legendre.DISCRETIZERS)
+        self.initial_theta = _check_theta(theta, self.order, discretizer)
+        self.trainable_theta = trainable_theta
+        self.state_size = self.output_size = self.memory_d * self.order
+        self.theta_inv = None
+
+    @property
+    def theta(self):
+        """The present theta in steps: the trained one if `trainable_theta`."""
+        if self.theta_inv is None:
+            return self.initial_theta
+        return float(1.0 / ops.convert_to_numpy(self.theta_inv))
+
+    def build(self, input_shape):
+        if input_shape[-1] != self.memory_d:
+            raise ValueError(
+                f"`{self.name}` expects {self.memory_d} input features (`memory_d`); "
+                f"received inputs of shape {tuple(input_shape)}."
+            )
+        if self.trainable_theta:
+            self.theta_inv = self.add_weight(
+                name="theta_inv",
+                shape=(),
+                initializer=keras.initializers.Constant(1.0 / self.initial_theta),
+                constraint=keras.constraints.NonNeg(),
+                autocast=False,
+            )
+
+    def call(self, inputs, states, training=False):
+        memory = self.step(states[0], inputs)
+        return memory, [memory]
+
+    def step(self, memory, u):
+        """Return ``m_t`` from ``m_{t-1}``, [batch, memory_d * order], and ``u_t``."""
+        a_bar, b_bar = self.transition(memory.dtype)
+        shape = ops.shape(memory)
+        memory = ops.reshape(memory, (-1, self.memory_d, self.order))
+        u = ops.expand_dims(ops.cast(u, memory.dtype), -1)
+        return ops.reshape(ops.matmul(memory, ops.transpose(a_bar)) + u * b_bar, shape)
+
+    def transition(self, dtype="float32"):
+        """Return ``(Abar, Bbar)`` as tensors; differentiable in `theta_inv` if it is trained."""
+        if self.theta_inv is None:
+            pair = legendre.discretize(self.order, self.initial_theta, self.discretizer)
+            return tuple(ops.convert_to_tensor(x, dtype=dtype) for x in pair)
+        a, b = (ops.convert_to_tensor(x, dtype) for x in legendre.legendre_system(self.order))
+        theta_inv = ops.cast(self.theta_inv, dtype)
+        a, b = a * theta_inv, b * theta_inv
+        identity = ops.eye(self.order, dtype=dtype)
+        if self.discretizer == "euler":
+            return identity + a, b
+        if self.discretizer == "bilinear":
+            right = ops.concatenate([identity + a / 2, b[:, None]], axis=1)
+            solved = ops.solve(identity - a / 2, right)
+            return solved[:, : self.order], solved[:, self.order]
+        exponent = ops.pad(ops.concatenate([a, b[:, None]], axis=1), [[0, 1], [0, 0]])
+        change = _expm1(exponent, self._squarings())
+        return identity + change[: self.order, : self.order], change[: self.order, self.order]
+
+    def _squarings(self):
+        """Enough halvings of the exponent for its Taylor series, down to a quarter of theta."""
+        a, b = legendre.legendre_system(self.order)
+        norm = np.abs(np.column_stack([a, b])).sum(axis=0).max() / self.initial_theta
+        return max(0, int(np.ceil(np.log2(norm)))) + 4
+
+    def last(self, u, memory):
+        """Return the memory after a whole sequence by one product with the impulse response.
+
+        Args:
+            u: [batch, time, memory_d].
+            memory: the memory before it, [batch, memory_d * order].
+        """
+        time = u.shape[1]
+        response, decay = self._last_matrices(time, memory.dtype)
+        shape = ops.shape(memory)
+        from_input = ops.einsum("btd,tq->bdq", ops.cast(u, memory.dtype), response[::-1])
+        from_state = ops.matmul(
+            ops.reshape(memory, (-1, self.memory_d, self.order)), ops.transpose(decay)
+        )
+        return ops.reshape(from_input + from_state, shape)
+
+    def sequence(self, u, memory):
+        """Return the memory at all steps, [batch, time, memory_d * order].
+
+        The sequence is cut into chunks. The memory at the start of each chunk comes from a
+        recurrence over chunks, everything inside the chunks from one product::
+
+            m_{s+j} = Abar**j m_s + sum_{i<j} H[i] u_{s+j-i}
+
+        Args:
+            u: [batch, time, memory_d].
+            memory: the memory before it, [batch, memory_d * order].
+        """
+        dtype = memory.dtype
+        time, order = u.shape[1], self.order
+        chunk = min(_CHUNK, time)
+        chunks = -(-time // chunk)
+        u = ops.pad(ops.cast(u, dtype), [[0, 0], [0, chunks * chunk - time], [0, 0]])
+        u = ops.reshape(ops.transpose(u, (0, 2, 1)), (-1, chunks, chunk))
+        start = ops.reshape(memory, (-1, order))
+        decays, inside = self._chunk_matrices(chunk, dtype)
+
+        ends = ops.matmul(u, inside[:, -1, :])
+        jump = ops.reshape(decays, (order, chunk, order))[:, -1, :]
+        starts = [start]
+        for c in range(chunks - 1):
+            starts.append(ops.matmul(starts[-1], jump) + ends[:, c])
+        combined = ops.concatenate([ops.stack(starts, axis=1), u], axis=-1)
+        kernel = ops.concatenate([decays, ops.reshape(inside, (chunk, chunk * order))], axis=0)
+        m = ops.reshape(ops.matmul(combined, kernel), (-1, self.memory_d, chunks * chunk, order))
+        m = ops.transpose(m[:, :, :time], (0, 2, 1, 3))
+        return ops.reshape(m, (-1, time, self.memory_d * order))
+
+    def _last_matrices(self, time, dtype):
+        if self.theta_inv is None:
+            key = (self.order, self.initial_theta, self.discretizer)
+            response = legendre.impulse_response(*key, time)
+            decay = np.linalg.matrix_power(legendre.discretize(*key)[0], time)
+            return (ops.convert_to_tensor(x, dtype=dtype) for x in (response, decay))
+        a_bar, b_bar = self.transition(dtype)
+        # Doubling: from the first k columns of [B, AB, ...] and A**k, the first 2k.
+        response, power, decay = b_bar[:, None], a_bar, ops.eye(self.order, dtype=dtype)
+        bits = time.bit_length()
+        for bit in range(bits):
+            if time >> bit & 1:
+                decay = ops.matmul(decay, power)
+            if response.shape[1] < time:
+                response = ops.concatenate([response, ops.matmul(power, response)], axis=1)
+            if bit < bits - 1:
+                power = ops.matmul(power, power)
+        return ops.transpose(response[:, :time]), decay
+
+    def _chunk_matrices(self, chunk, dtype):
+        """State to steps, [order, chunk * order], and input to steps, [chunk, chunk, order]."""
+        lag = np.arange(chunk)[None, :] - np.arange(chunk)[:, None]
+        if self.theta_inv is None:
+            key = (self.order, self.initial_theta, self.discretizer)
+            decays = legendre.powers(*key, chunk)[1:]
+            inside = np.where(
+                (lag >= 0)[..., None], legendre.impulse_response(*key, chunk)[np.maximum(lag, 0)], 0
+            )
+            decays = np.reshape(np.transpose(decays, (2, 0, 1)), (self.order, -1))
+            return (ops.convert_to_tensor(x, dtype=dtype) for x in (decays, inside))
+        a_bar, b_bar = self.transition(dtype)
+        decays = a_bar[None]
+        while decays.shape[0] < chunk:
+            decays = ops.concatenate([decays, ops.matmul(decays[-1], decays)], axis=0)
+        decays = decays[:chunk]
+        response = ops.concatenate([b_bar[None], ops.matmul(decays[:-1], b_bar)], axis=0)
+        inside = ops.take(response, np.maximum(lag, 0), axis=0)
+        inside = inside * ops.cast((lag >= 0)[..., None], dtype)
+        return ops.reshape(ops.transpose(decays, (2, 0, 1)), (self.order, -1)), inside
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "order": self.order,
+            "theta": self.initial_theta,
+            "memory_d": self.memory_d,
+            "discretizer": self.discretizer,
+            "trainable_theta": self.trainable_theta,
+        }
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class LegendreMemory(Float32StateRNN):
+    """The Legendre delay system over whole sequences; the arguments of `LegendreMemoryCell`.
+
+    Without a mask and with a known length there is no loop over time: with `return_sequences` all
+    steps come from chunked products, without it the last step from one product with the impulse
+    response. With a mask, an unknown length or `unroll=True` it runs step by step. The three agree
+    to float32 rounding.
+
+    Args:
+        order, theta, memory_d, discretizer, trainable_theta: see `LegendreMemoryCell`.
+        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
+            `keras.layers.RNN`.
+
+    Inputs: [batch, time, memory_d]. Output: ``m``, [batch, memory_d * order], or
+    [batch, time, memory_d * order] with `return_sequences`.
+
+    Example:
+
+    >>> LegendreMemory(order=8, theta=50)(np.ones((2, 100, 1), "float32")).shape
+    TensorShape([2, 8])
+    """
+
+    def __init__(
+        self,
+        order,
+        theta,
+        memory_d=1,
+        discretizer="zoh",
+        trainable_theta=False,
+        return_sequences=False,
+        return_state=False,
+        go_backwards=False,
+        stateful=False,
+        unroll=False,
+        zero_output_for_mask=False,
+        **kwargs,
+    ):
+        cell = LegendreMemoryCell(
+            order,
+            theta,
+            memory_d,
+            discretizer,
+            trainable_theta,
+            dtype=kwargs.get("dtype"),
+            name="memory_cell",
+        )
+        super().__init__(
+            cell,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            stateful=stateful,
+            unroll=unroll,
+            zero_output_for_mask=zero_output_for_mask,
+            **kwargs,
+        )
+
+    @property
+    def theta(self):
+        """The present theta in steps."""
+        return self.cell.theta
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        if not self.runs_in_parallel(sequences, mask):
+            return super().inner_loop(sequences, initial_state, mask, training)
+        if self.go_backwards:
+            sequences = ops.flip(sequences, axis=1)
+        if self.return_sequences:
+            outputs = self.cell.sequence(sequences, initial_state[0])
+            last = outputs[:, -1]
+        else:
+            outputs = last = self.cell.last(sequences, initial_state[0])
+        return last, outputs, [last]
+
+    def get_config(self):
+        cell = self.cell.get_config()
+        own = ("order", "theta", "memory_d", "discretizer", "trainable_theta")
+        return {**super().get_config(), **{key: cell[key] for key in own}}
+
+
+def _check_theta(theta, order, discretizer):
+    if isinstance(theta, bool) or not np.isscalar(theta) or not np.isfinite(theta) or theta <= 0:
+        raise ValueError(f"`theta` must be a finite number of steps > 0; received: {theta!r}")
+    if discretizer == "euler":
+        smallest = legendre.smallest_euler_theta(order)
+        if theta < smallest:
+            raise ValueError(
+                f"`theta` is too small for discretizer='euler': order {order} needs theta >= "
+                f"{smallest:.6g} to be stable; received: {theta!r}. Use 'zoh' or 'bilinear', "
+                "which are stable for any theta."
+            )
+    return float(theta)
+
+
+def _expm1(matrix, squarings):
+    """``expm(matrix) - 1``, by a Taylor series of degree 8 and repeated squaring.
+
+    Squaring the exponential less one, ``F <- 2F + F F``, keeps the digits that ``1 + small`` would
+    round away.
+    """
+    matrix = matrix / 2.0**squarings
+    term = result = matrix
+    for k in range(2, 9):
+        term = ops.matmul(term, matrix) / k
+        result = result + term
+    for _ in range(squarings):
+        result = 2.0 * result + ops.matmul(result, result)
+    return result

@@ -1,0 +1,230 @@
+"""Sigma-delta quantizer: a rounding whose error is carried to the next step.
+
+One step of a neuron with resolution ``w``, diffusion error ``v`` in [0, 1), activation ``f``::
+
+    v <- v + w * f(x);    n = floor(v);    v <- v - n;    y = n / w
+
+so that ``n`` is an integer of any size and sign, ``|y - f(x)| < 1 / w`` at each step and
+``|sum(y) - sum(f(x))| < 1 / w`` over any number of steps. Summing the first line gives the same
+counts without a loop over time (the *sequence form*)::
+
+    S_t = v_0 + w * (f(x_1) + ... + f(x_t));    n_t = floor(S_t) - floor(S_{t-1})
+
+Both forms are computed in fixed point, with the fraction of ``w * f(x)`` rounded to a multiple of
+2**-24 (a float32 in [0, 1) holds no more). Sums of such fractions, kept modulo 1, have no rounding
+error at all. So the two forms agree bit for bit, on any input and for any number of steps, and a
+sequence may be cut into chunks anywhere.
+
+Source: Voelker, Rasmussen & Eliasmith (2020), "A Spike in Performance: Training Hybrid-Spiking
+Neural Networks with Quantized Activation Functions", arXiv:2002.03553.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+_FRACTION_BITS = 24
+_ONE = 2**_FRACTION_BITS
+
+_NAMED_ERRORS = {"zeros": 0.0, "half": 0.5}
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class SigmaDeltaQuantizer(keras.layers.Layer):
+    """The quantizer as an object that a layer or a cell owns; it holds a resolution and no state.
+
+    Args:
+        activation: ``f``: a name or callable of Keras, applied before the quantizer. Default
+            ``None``: identity.
+        resolution: ``w`` > 0, levels per unit of activation per step: a number, a sequence with one
+            number per neuron (last axis), or ``None`` for a non-spiking ``y = f(x)``. It is kept
+            in the non-trainable float32 variable `resolution`, saved with the model and changed
+            during training by `hybrid_lmu.AnnealResolution`.
+        initial_error: ``v_0``: ``"uniform"`` on [0, 1), drawn independently for each sample and
+            neuron (default), ``"zeros"``, ``"half"``, or numbers in [0, 1) that broadcast to the
+            shape of the neurons.
+        seed: integer seed of the uniform draw.
+
+    Backward: ``dy/dx = f'(x)``; there is no gradient into the diffusion error or the resolution.
+    The diffusion error is float32 whatever the dtype policy.
+
+    Example:
+
+    >>> quantizer = SigmaDeltaQuantizer(resolution=4.0)
+    >>> quantizer.build((None, 1))
+    >>> y, error = quantizer.step(np.array([[0.3]], "float32"), np.array([[0.5]], "float32"))
+    >>> float(y[0, 0])  # floor(0.5 + 4 * 0.3) / 4
+    0.25
+
+    Raises:
+        ValueError: if `resolution` is not finite and positive or has the wrong length, or if
+            `initial_error` is not one of the above.
+    """
+
+    def __init__(
+        self, activation=None, resolution=1.0, initial_error="uniform", seed=None, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.activation = keras.activations.get(activation)
+        self._initial_resolution = _check_resolution(resolution)
+        self.initial_error = _check_initial_error(initial_error)
+        self.seed = seed
+        self.resolution = None
+        uniform = self.spiking and initial_error == "uniform"
+        self.seed_generator = keras.random.SeedGenerator(seed) if uniform else None
+
+    @property
+    def spiking(self):
+        """Whether there is a resolution (and so a diffusion error) at all."""
+        return self._initial_resolution is not None
+
+    def build(self, input_shape):
+        if not self.spiking:
+            return
+        value = self._initial_resolution
+        if value.ndim and value.shape[0] != input_shape[-1]:
+            raise ValueError(
+                "`resolution` must be a number or have one entry per neuron, "
+                f"{input_shape[-1]} for inputs of shape {tuple(input_shape)}; "
+                f"received {value.shape[0]} entries."
+            )
+        self.resolution = self.add_weight(
+            name="resolution",
+            shape=value.shape,
+            initializer=lambda shape, dtype: ops.convert_to_tensor(value, dtype),
+            trainable=False,
+            dtype="float32",
+            autocast=False,
+        )
+
+    def get_initial_error(self, shape):
+        """Return ``v_0`` of the given shape, (batch, neurons...), float32, in [0, 1)."""
+        if self.initial_error == "uniform":
+            error = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
+        else:
+            error = ops.broadcast_to(
+                ops.convert_to_tensor(self.initial_error, dtype="float32"), shape
+            )
+        return ops.floor(error * _ONE) / _ONE
+
+    def step(self, x, error):
+        """Quantize one step.
+
+        Args:
+            x: [batch, neurons...].
+            error: ``v`` of the same shape.
+
+        Returns:
+            ``(y, error)``: ``y`` in the dtype of `x`, and the new error in the dtype of `error`.
+        """
+        a = self.activation(x)
+        if not self.spiking:
+            return a, error
+        whole, fraction = self._split(a)
+        # `fraction - 1` and both sums are multiples of 2**-24 below 1 in size: exact in float32.
+        excess = ops.cast(error, "float32") + (fraction - 1.0)
+        carry = ops.cast(excess >= 0.0, "float32")
+        y = self._output(a, whole + carry)
+        return y, ops.cast(excess + (1.0 - carry), error.dtype)
+
+    def sequence(self, x, error, mask=None):
+        """Quantize all steps of a sequence at once.
+
+        Args:
+            x: [batch, time, neurons...].
+            error: ``v_0``, [batch, neurons...].
+            mask: optional booleans [batch, time]; a step that is False emits nothing and leaves
+                the error as it is.
+
+        Returns:
+            ``(y, error)`` after the last step, as a loop over `step` would.
+        """
+        a = self.activation(x)
+        if mask is not None:
+            mask = ops.reshape(mask, ops.shape(mask) + (1,) * (len(x.shape) - 2))
+            a = ops.where(mask, a, ops.zeros_like(a))
+        if not self.spiking:
+            return a, error
+        whole, fraction = self._split(a)
+        added = ops.cast(fraction * _ONE, "int32")
+        first = ops.expand_dims(ops.cast(error * _ONE, "int32"), 1)
+        # int32 wraps modulo 2**32, a multiple of the 2**24 that we keep.
+        after = ops.bitwise_and(ops.cumsum(added, axis=1) + first, _ONE - 1)
+        errors = ops.concatenate([first, after], axis=1)
+        carry = ops.right_shift(errors[:, :-1] + added, _FRACTION_BITS)
+        y = self._output(a, whole + ops.cast(carry, "float32"))
+        return y, ops.cast(errors[:, -1], error.dtype) / _ONE
+
+    def _split(self, a):
+        """``w * a`` as integers plus fractions in [0, 1], the latter multiples of 2**-24."""
+        levels = self.resolution * ops.cast(ops.stop_gradient(a), "float32")
+        whole = ops.floor(levels)
+        return whole, ops.round((levels - whole) * _ONE) / _ONE
+
+    def _output(self, a, count):
+        y = ops.cast(ops.stop_gradient(count / self.resolution), a.dtype)
+        # Adds exactly 0 in the forward direction, and the derivative of the activation backward.
+        return y + (a - ops.stop_gradient(a))
+
+    def save_own_variables(self, store):
+        """Save the resolution, and the state of the random draw: a loaded model goes on alike."""
+        super().save_own_variables(store)
+        if self.seed_generator is not None:
+            store["seed"] = ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store):
+        """Load what `save_own_variables` saved; a file without random draw is fine."""
+        rest = {key: store[key] for key in store.keys() if key != "seed"}
+        super().load_own_variables(rest)
+        if self.seed_generator is not None and "seed" in store.keys():
+            self.seed_generator.state.assign(store["seed"])
+
+    def get_config(self):
+        resolution = self._initial_resolution
+        return {
+            **super().get_config(),
+            "activation": keras.activations.serialize(self.activation),
+            "resolution": None if resolution is None else resolution.tolist(),
+            "initial_error": self.initial_error,
+            "seed": self.seed,
+        }
+
+
+def _check_resolution(resolution):
+    if resolution is None:
+        return None
+    try:
+        value = np.asarray(resolution, dtype="float32")
+    except (TypeError, ValueError):
+        value = None
+    if (
+        value is None
+        or isinstance(resolution, bool)
+        or value.ndim > 1
+        or value.size == 0
+        or not np.all(np.isfinite(value) & (value > 0))
+    ):
+        raise ValueError(
+            "`resolution` must be a finite number > 0, a 1-D sequence of them (one per neuron), "
+            f"or None for non-spiking; received: {resolution!r}"
+        )
+    return value
+
+
+def _check_initial_error(initial_error):
+    if isinstance(initial_error, str):
+        if initial_error == "uniform":
+            return initial_error
+        if initial_error in _NAMED_ERRORS:
+            return _NAMED_ERRORS[initial_error]
+    else:
+        try:
+            value = np.asarray(initial_error, dtype="float32")
+        except (TypeError, ValueError):
+            value = None
+        if value is not None and np.all((value >= 0) & (value < 1)):
+            return value.tolist()
+    raise ValueError(
+        "`initial_error` must be 'uniform', 'zeros', 'half' or numbers in [0, 1); "
+        f"received: {initial_error!r}"
+    )

@@ -1,0 +1,136 @@
+"""Recurrent cells and layers whose states stay float32 under mixed precision.
+
+`keras.layers.RNN` casts states to the compute dtype of the cell when a call starts and to that of
+the layer when it ends. A diffusion error in half precision would lose counts, and a long memory its
+content. So here both report float32 as compute dtype, which is the dtype of their states, and use
+that of their dtype policy for inputs, products and outputs only.
+"""
+
+import keras
+from keras import ops
+
+from hybrid_lmu.checks import check_batch_size, check_floating, check_rank
+
+_HALF = ("float16", "bfloat16")
+
+
+class Float32StateCell(keras.layers.Layer):
+    """A recurrent cell with float32 states (float64 under a float64 policy)."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**{"autocast": False, **kwargs})
+
+    @property
+    def compute_dtype(self):
+        return state_dtype(self.dtype_policy)
+
+    def get_initial_state(self, batch_size=None):
+        return zeros(self.state_size, batch_size, self.compute_dtype)
+
+
+class CarriedState:
+    """Mixin of a stateful layer that owns no variables but its carried states.
+
+    They are variables of the layer, so that every backend carries them from batch to batch, but not
+    weights: stateful and stateless layers exchange weights and files.
+    """
+
+    @property
+    def weights(self):
+        own = {id(v) for v in self.carried_states()}
+        return [w for w in super().weights if id(w) not in own]
+
+    def carried_states(self):
+        """The variables that hold the states; none if not stateful."""
+        return []
+
+    def save_own_variables(self, store):
+        """Save nothing: states are not part of a model."""
+
+    def load_own_variables(self, store):
+        """Load nothing, see `save_own_variables`."""
+
+
+class Float32StateRNN(CarriedState, keras.layers.RNN):
+    """`keras.layers.RNN` for a `Float32StateCell`: inputs and outputs follow the dtype policy,
+    states do not; a stateful layer draws a new initial state when it is reset."""
+
+    def __init__(self, cell, **kwargs):
+        super().__init__(cell, **{"autocast": False, **kwargs})
+
+    def carried_states(self):
+        return self.states or []
+
+    @property
+    def compute_dtype(self):
+        return state_dtype(self.dtype_policy)
+
+    def build(self, sequences_shape, initial_state_shape=None):
+        check_rank(self, sequences_shape, 3, "[batch, time, features]")
+        if not self.cell.built:
+            self.cell.build((sequences_shape[0], *sequences_shape[2:]))
+        self.state_size = list(self.cell.state_size)
+        if self.stateful:
+            check_batch_size(self, sequences_shape)
+            self.states = [
+                self.add_weight(
+                    name="state",
+                    shape=state.shape,
+                    initializer=lambda shape, dtype, state=state: state,
+                    dtype=self.compute_dtype,
+                    trainable=False,
+                    autocast=False,
+                )
+                for state in self.get_initial_state(sequences_shape[0])
+            ]
+
+    def runs_in_parallel(self, sequences, mask):
+        """Whether a whole sequence may be computed without a loop over time."""
+        return mask is None and not self.unroll and bool(sequences.shape[1])
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        check_floating(self, sequences)
+        if self.stateful and sequences.shape[0] not in (None, self.states[0].shape[0]):
+            raise ValueError(
+                f"Stateful `{self.name}` was built for a batch size of {self.states[0].shape[0]}; "
+                f"received inputs of shape {tuple(sequences.shape)}."
+            )
+        dtype = self.dtype_policy.compute_dtype
+        result = super().call(
+            ops.cast(sequences, dtype), initial_state=initial_state, mask=mask, training=training
+        )
+        if self.return_state:
+            return ops.cast(result[0], dtype), *result[1:]
+        return ops.cast(result, dtype)
+
+    def compute_output_spec(self, *args, **kwargs):
+        spec = super().compute_output_spec(*args, **kwargs)
+        output = spec[0] if self.return_state else spec
+        output = keras.KerasTensor(output.shape, dtype=self.dtype_policy.compute_dtype)
+        return (output, *spec[1:]) if self.return_state else output
+
+    def reset_state(self):
+        if self.states is not None:
+            fresh = self.get_initial_state(self.states[0].shape[0])
+            for variable, value in zip(self.states, fresh, strict=True):
+                variable.assign(value)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["cell"]  # made again from the arguments of the layer
+        return config
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
+
+
+def state_dtype(policy):
+    """The dtype of states under a dtype policy: float32 where it computes in half precision."""
+    return "float32" if policy.compute_dtype in _HALF else policy.compute_dtype
+
+
+def zeros(sizes, batch_size, dtype):
+    """Zero states of the given sizes, in a list."""
+    sizes = sizes if isinstance(sizes, (list, tuple)) else [sizes]
+    return [ops.zeros((batch_size, size), dtype=dtype) for size in sizes]

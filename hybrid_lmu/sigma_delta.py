@@ -1,0 +1,114 @@
+"""SigmaDelta: the quantizer as a layer over whole sequences."""
+
+import keras
+from keras import ops
+
+from hybrid_lmu.checks import check_batch_size, check_floating, check_rank
+from hybrid_lmu.quantizer import SigmaDeltaQuantizer
+from hybrid_lmu.recurrent import CarriedState
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class SigmaDelta(CarriedState, keras.layers.Layer):
+    """Spiking activation: any activation, quantized with its rounding error carried in time.
+
+    ``n_t = floor(S_t) - floor(S_{t-1})`` with ``S_t = v_0 + w * sum_{i<=t} f(x_i)``; the output is
+    ``y_t = n_t / w`` (see `hybrid_lmu.quantizer`). All steps are computed in parallel.
+
+    Args:
+        activation: ``f``, default ``None`` (identity).
+        resolution: ``w``: levels per unit of activation per step; scalar, one per neuron (last
+            axis), or ``None`` for the non-spiking ``y = f(x)``. Default 1.
+        initial_error: ``v_0``: ``"uniform"`` (default), ``"zeros"``, ``"half"`` or numbers in
+            [0, 1) that broadcast to the shape of the neurons.
+        seed: seed of the uniform draw.
+        return_state: also return the error after the last step.
+        stateful: keep the error from one call to the next, so that a sequence fed in chunks gives
+            what one long call gives; needs a fixed batch size. `reset_state()` draws anew.
+
+    Inputs: floating [batch, time, features...]. Masked steps emit 0 and leave the error alone.
+    Output: the same shape; with `return_state`, ``(outputs, error)``.
+
+    Example:
+
+    >>> layer = SigmaDelta("relu", resolution=1.0, initial_error="half")
+    >>> [int(y) for y in layer(np.full((1, 10, 1), 0.3, "float32"))[0, :, 0]]
+    [0, 1, 0, 0, 1, 0, 0, 0, 1, 0]
+
+    Source: Voelker, Rasmussen & Eliasmith (2020), arXiv:2002.03553.
+    """
+
+    def __init__(
+        self,
+        activation=None,
+        resolution=1.0,
+        initial_error="uniform",
+        seed=None,
+        return_state=False,
+        stateful=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.quantizer = SigmaDeltaQuantizer(
+            activation, resolution, initial_error, seed, dtype="float32", name="quantizer"
+        )
+        self.return_state = return_state
+        self.stateful = stateful
+        self.supports_masking = True
+        self.error = None
+
+    def build(self, input_shape):
+        check_rank(self, input_shape, 3, "[batch, time, features...]", at_least=True)
+        self.quantizer.build(input_shape)
+        if self.stateful and self.quantizer.spiking:
+            check_batch_size(self, input_shape)
+            self.error = self.add_weight(
+                name="error",
+                shape=(input_shape[0], *input_shape[2:]),
+                initializer=lambda shape, dtype: self.quantizer.get_initial_error(shape),
+                trainable=False,
+                dtype="float32",
+                autocast=False,
+            )
+
+    def call(self, inputs, initial_state=None, mask=None):
+        check_floating(self, inputs)
+        error = self.error if initial_state is None else initial_state
+        if error is None and self.quantizer.spiking:
+            shape = ops.shape(inputs)
+            error = self.quantizer.get_initial_error((shape[0], *shape[2:]))
+        elif error is not None:
+            error = ops.cast(error, "float32")
+        outputs, error = self.quantizer.sequence(inputs, error, mask)
+        if self.error is not None:
+            self.error.assign(error)
+        if self.return_state and self.quantizer.spiking:
+            return outputs, error
+        return outputs
+
+    def compute_output_spec(self, inputs, initial_state=None, mask=None):
+        outputs = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
+        if self.return_state and self.quantizer.spiking:
+            shape = (inputs.shape[0], *inputs.shape[2:])
+            return outputs, keras.KerasTensor(shape, dtype="float32")
+        return outputs
+
+    def carried_states(self):
+        return [] if self.error is None else [self.error]
+
+    def reset_state(self):
+        """Start the next call of a stateful layer from a fresh initial error."""
+        if self.error is not None:
+            self.error.assign(self.quantizer.get_initial_error(self.error.shape))
+
+    reset_states = reset_state  # the name of Keras 2
+
+    def get_config(self):
+        config = self.quantizer.get_config()
+        own = ("activation", "resolution", "initial_error", "seed")
+        return {
+            **super().get_config(),
+            **{key: config[key] for key in own},
+            "return_state": self.return_state,
+            "stateful": self.stateful,
+        }
