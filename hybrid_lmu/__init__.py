@@ -1,5 +1,6 @@
 """Hybrid-spiking sequence models in Keras."""
 
+from hybrid_lmu.accounting import ActivityReport, activity_report, record_activity
 from hybrid_lmu.annealing import (
     AnnealResolution,
     GeometricDecay,
@@ -16,6 +17,9 @@ from hybrid_lmu.sigma_delta import SigmaDelta
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActivityReport",
+    "activity_report",
+    "record_activity",
     "AnnealResolution",
     "GeometricDecay",
     "HybridCell",

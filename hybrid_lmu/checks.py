@@ -43,3 +43,10 @@ def check_choice(name, value, choices):
         expected = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"`{name}` must be one of {expected}; received: {value!r}")
     return value
+
+
+def check_rate(name, rate):
+    """Return `rate`; raise ValueError unless it is in [0, 1)."""
+    if not 0 <= rate < 1:
+        raise ValueError(f"`{name}` must be in [0, 1); received: {rate!r}")
+    return rate

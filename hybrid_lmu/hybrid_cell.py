@@ -6,7 +6,7 @@ import keras
 from keras import ops, tree
 
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
-from hybrid_lmu.recurrent import Float32StateCell, zeros
+from hybrid_lmu.recurrent import Float32StateCell, as_list, zeros
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -65,8 +65,7 @@ class HybridCell(Float32StateCell):
         )
         self.output_size = _output_size(cell)
         self.recurrent = hasattr(cell, "state_size")
-        inner = cell.state_size if self.recurrent else self.output_size
-        inner = list(inner) if isinstance(inner, (list, tuple)) else [inner]
+        inner = as_list(cell.state_size if self.recurrent else self.output_size)
         self.state_size = inner + ([self.output_size] if self.quantizer.spiking else [])
         self._input_size = None
 
@@ -80,7 +79,7 @@ class HybridCell(Float32StateCell):
         inner, error = self._split(states)
         if self.recurrent:
             output, inner = call_layer(self.cell, inputs, inner, training=training)
-            inner = list(inner) if isinstance(inner, (list, tuple)) else [inner]
+            inner = as_list(inner)
         else:
             output = call_layer(self.cell, inputs, training=training)
             inner = [output]
@@ -173,16 +172,14 @@ def call_layer(layer, *args, training):
 def initial_state(cell, batch_size):
     """The initial state of any Keras cell, as a list."""
     if hasattr(cell, "get_initial_state"):
-        states = cell.get_initial_state(batch_size=batch_size)
-        return list(states) if isinstance(states, (list, tuple)) else [states]
+        return as_list(cell.get_initial_state(batch_size=batch_size))
     return zeros(cell.state_size, batch_size, cell.compute_dtype)
 
 
 def _output_size(cell):
     size = getattr(cell, "output_size", None) or getattr(cell, "units", None)
     if size is None and hasattr(cell, "state_size"):
-        size = cell.state_size
-        size = size[0] if isinstance(size, (list, tuple)) else size
+        size = as_list(cell.state_size)[0]
     if not isinstance(size, int):
         raise ValueError(
             f"`{cell.name}` ({type(cell).__name__}) is no recurrent cell (`state_size`) and has no "

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from hybrid_lmu.checks import check_choice, check_floating
 from hybrid_lmu.lmu_cell import HybridLMUCell, with_hidden_cell
 from hybrid_lmu.recurrent import Float32StateRNN
 
@@ -19,15 +20,23 @@ class HybridLMU(Float32StateRNN):
         return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
             `keras.layers.RNN`. Note that `stateful` needs a fixed batch size, and that
             `reset_state()` draws new initial diffusion errors.
+        simulation: ``"auto"`` (default) or ``"full"``, see below.
 
     Inputs: floating [batch, time, features]. Output: [batch, units], or [batch, time, units] with
     `return_sequences`; with `return_state` followed by the states.
 
-    Where the memory depends on the input alone (no `hidden_to_memory` and `memory_to_memory`, exact
-    feedback), the length is known and nothing is masked, the memory and its counts are computed
-    for all steps in parallel, and the hidden cell too unless it is recurrent. `unroll=True`
-    forces the step-by-step computation. Both give the same counts for the same diffusion error, but
-    where float32 rounding moves a sum across an integer.
+    What is computed depends on what is asked for; the output has the same distribution each way:
+
+    - Where the memory depends on the input alone (no `hidden_to_memory` and `memory_to_memory`,
+      exact feedback), the length is known and nothing is masked, the memory and its counts are
+      computed for all steps in parallel, and the hidden cell too unless it is recurrent. The
+      counts are those of the steps, but where float32 rounding moves a sum across an integer.
+    - If in addition only the last output is wanted (no `return_sequences`, `return_state`,
+      `stateful` or `initial_state`), the hidden cell is feed-forward and `initial_error` is
+      ``"uniform"``, only the last step is computed: a diffusion error that starts uniform and
+      independent of the input is so at every step, hence it is drawn where it is needed.
+      `simulation="full"` computes all steps here too.
+    - Else, or with `unroll=True`, step by step.
 
     Example:
 
@@ -71,6 +80,7 @@ class HybridLMU(Float32StateRNN):
         stateful=False,
         unroll=False,
         zero_output_for_mask=False,
+        simulation="auto",
         **kwargs,
     ):
         cell = HybridLMUCell(
@@ -111,11 +121,34 @@ class HybridLMU(Float32StateRNN):
             zero_output_for_mask=zero_output_for_mask,
             **kwargs,
         )
+        self.simulation = check_choice("simulation", simulation, ("auto", "full"))
 
     @property
     def theta(self):
         """The present theta in steps."""
         return self.cell.memory.theta
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        if initial_state is None and self.computes_last_step_only(sequences, mask):
+            check_floating(self, sequences)
+            if self.go_backwards:
+                sequences = ops.flip(sequences, axis=1)
+            states = self.get_initial_state(ops.shape(sequences)[0])
+            output = self.cell.last(sequences, states, training)
+            return ops.cast(output, self.dtype_policy.compute_dtype)
+        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+
+    def computes_last_step_only(self, sequences, mask=None):
+        """Whether the last output is drawn without simulating the steps before it."""
+        quantizers = (self.cell.memory_quantizer, self.cell.hidden.quantizer)
+        return (
+            self.simulation == "auto"
+            and not (self.return_sequences or self.return_state or self.stateful)
+            and self.cell.feed_forward
+            and not self.cell.hidden.recurrent
+            and all(q.initial_error == "uniform" for q in quantizers if q.spiking)
+            and self.runs_in_parallel(sequences, mask)
+        )
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         if not (self.cell.feed_forward and self.runs_in_parallel(sequences, mask)):
@@ -134,7 +167,7 @@ class HybridLMU(Float32StateRNN):
 
     def get_config(self):
         cell = self.cell.get_config()
-        return {**cell, **super().get_config()}
+        return {**cell, **super().get_config(), "simulation": self.simulation}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from hybrid_lmu.checks import check_choice
+from hybrid_lmu.checks import check_choice, check_rate
 from hybrid_lmu.hybrid_cell import HybridCell
 from hybrid_lmu.memory import LegendreMemoryCell
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
@@ -128,8 +128,8 @@ class HybridLMUCell(Float32StateCell):
         self.use_bias = use_bias
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.dropout = _check_rate("dropout", dropout)
-        self.recurrent_dropout = _check_rate("recurrent_dropout", recurrent_dropout)
+        self.dropout = check_rate("dropout", dropout)
+        self.recurrent_dropout = check_rate("recurrent_dropout", recurrent_dropout)
         self.input_d = input_d
         self.seed = seed
         self.memory_feedback = check_choice(
@@ -285,15 +285,34 @@ class HybridLMUCell(Float32StateCell):
             step, its states before the sequence, and the other states after it.
         """
         hidden_states, state = self._split(states)
-        inputs = ops.cast(inputs, self.dtype_policy.compute_dtype)
-        u = inputs
-        if training and "input_mask" in state:
-            u = u * ops.expand_dims(ops.cast(state["input_mask"], u.dtype), 1)
-        m = self.memory.sequence(self.encode(u), state["memory"])
+        u, inputs = self._encode_sequence(inputs, state, training)
+        m = self.memory.sequence(u, state["memory"])
         q, error = self.memory_quantizer.sequence(m, state.get("memory_error"))
         new = {"memory": m[:, -1], "memory_error": error}
         after = [new.get(name, state[name]) for name in self._sizes]
         return self.hidden_input(q, inputs), hidden_states, after
+
+    def last(self, inputs, states, training=False):
+        """The output after a whole sequence, its diffusion errors those in `states` at the last
+        step; only if `feed_forward` and the hidden cell is not recurrent.
+
+        Args:
+            inputs: [batch, time, features].
+            states: as for a step; the memory is that before the sequence.
+        """
+        hidden_states, state = self._split(states)
+        u, inputs = self._encode_sequence(inputs, state, training)
+        m = self.memory.last(u, state["memory"])
+        q, _ = self.memory_quantizer.step(m, state.get("memory_error"))
+        hidden_input = self.hidden_input(q, inputs[:, -1])
+        return self.hidden(hidden_input, hidden_states, training=training)[0]
+
+    def _encode_sequence(self, inputs, state, training):
+        inputs = ops.cast(inputs, self.dtype_policy.compute_dtype)
+        u = inputs
+        if training and "input_mask" in state:
+            u = u * ops.expand_dims(ops.cast(state["input_mask"], u.dtype), 1)
+        return self.encode(u), inputs
 
     def _split(self, states):
         count = len(self.hidden.state_size)
@@ -371,12 +390,6 @@ def with_hidden_cell(config, custom_objects):
         config["hidden_cell"], custom_objects=custom_objects
     )
     return {**config, "hidden_cell": cell}
-
-
-def _check_rate(name, rate):
-    if not 0 <= rate < 1:
-        raise ValueError(f"`{name}` must be in [0, 1); received: {rate!r}")
-    return rate
 
 
 def _check_no_hidden_cell(hidden_to_memory, hidden_resolution, input_to_hidden, input_d):

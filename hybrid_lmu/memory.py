@@ -114,7 +114,9 @@ class LegendreMemoryCell(Float32StateCell):
         time = u.shape[1]
         response, decay = self._last_matrices(time, memory.dtype)
         shape = ops.shape(memory)
-        from_input = ops.einsum("btd,tq->bdq", ops.cast(u, memory.dtype), response[::-1])
+        from_input = ops.einsum(
+            "btd,tq->bdq", ops.flip(ops.cast(u, memory.dtype), axis=1), response
+        )
         from_state = ops.matmul(
             ops.reshape(memory, (-1, self.memory_d, self.order)), ops.transpose(decay)
         )

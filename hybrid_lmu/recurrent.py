@@ -69,7 +69,7 @@ class Float32StateRNN(CarriedState, keras.layers.RNN):
         check_rank(self, sequences_shape, 3, "[batch, time, features]")
         if not self.cell.built:
             self.cell.build((sequences_shape[0], *sequences_shape[2:]))
-        self.state_size = list(self.cell.state_size)
+        self.state_size = as_list(self.cell.state_size)
         if self.stateful:
             check_batch_size(self, sequences_shape)
             self.states = [
@@ -132,5 +132,9 @@ def state_dtype(policy):
 
 def zeros(sizes, batch_size, dtype):
     """Zero states of the given sizes, in a list."""
-    sizes = sizes if isinstance(sizes, (list, tuple)) else [sizes]
-    return [ops.zeros((batch_size, size), dtype=dtype) for size in sizes]
+    return [ops.zeros((batch_size, size), dtype=dtype) for size in as_list(sizes)]
+
+
+def as_list(value):
+    """One state or several, as a list."""
+    return list(value) if isinstance(value, (list, tuple)) else [value]

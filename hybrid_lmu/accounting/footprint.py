@@ -1,0 +1,45 @@
+"""Bytes of a model: as stored, and as few as its values need."""
+
+import keras
+import numpy as np
+
+_LARGEST_CODEBOOK = 256
+
+
+def tensor_bytes(array):
+    """Return ``(stored, packed)`` bytes of one weight tensor.
+
+    Packed: if the tensor holds at most 256 different values, ``b = ceil(log2(values))`` bits per
+    entry (at least 1) and a table of the values; else, or if that is larger, as stored. So weights
+    of a binary layer take one bit each, ternary ones two, without the layer having to say so.
+    """
+    values = np.unique(array)
+    stored = array.nbytes
+    if not 1 <= len(values) <= _LARGEST_CODEBOOK:
+        return stored, stored
+    bits = max(1, int(np.ceil(np.log2(len(values)))))
+    packed = -(-array.size * bits // 8) + values.nbytes
+    return stored, min(stored, packed)
+
+
+def footprint(model, constants, state_entries, activities):
+    """Return the ``footprint`` entry of a report.
+
+    Args:
+        model: the model; all of its weights count, non-trainable ones too.
+        constants: arrays that are no variables but are stored (A and B of an LMU), as float32.
+        state_entries: numbers kept from step to step, per sample, as float32.
+        activities: rows of the quantized activities held as recurrent states: packed, they take
+            their provisioned bits.
+    """
+    pairs = [tensor_bytes(keras.ops.convert_to_numpy(weight)) for weight in model.weights]
+    pairs += [tensor_bytes(np.asarray(array, dtype="float32")) for array in constants]
+    state = 4 * state_entries
+    saved = sum(row["neurons"] * (32 - min(32, row["provisioned_bits"])) for row in activities) // 8
+    return {
+        "stored_bytes": int(sum(stored for stored, _ in pairs)),
+        "packed_bytes": int(sum(packed for _, packed in pairs)),
+        "parameters": int(model.count_params()),
+        "state_bytes": int(state),
+        "packed_state_bytes": int(state - saved),
+    }

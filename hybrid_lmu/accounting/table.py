@@ -1,0 +1,129 @@
+"""An `ActivityReport` as text."""
+
+_EXCLUSIONS = (
+    "Counted: every product with a weight, at every step, and the gate products of LSTM and GRU.",
+    "Excluded: biases, activation functions, normalisation, look-ups, additions of outputs.",
+)
+
+
+def summary(report):
+    """Return the report as aligned tables."""
+    steps = report.timesteps
+    lines = [
+        f"Activity report: {report.samples} samples, T = {steps} steps; "
+        "products and energy per sample (whole sequence)",
+        "",
+    ]
+    if report.activities:
+        lines += _table(
+            ["quantized activity", "neurons", "resolution", "activity bits", "provisioned",
+             "significant", "(n != 0)", "entropy", "zeros", "mean |n|", "range"],
+            [_activity(row) for row in report.activities],
+        )
+    else:
+        lines.append("No quantized activity.")
+    lines.append("")
+    rows = [_product(row) for row in report.products]
+    total = [report.totals[key] for key in _COUNTS]
+    rows.append(["total per sample", "", "", *(_number(value) for value in total), ""])
+    rows.append(["total per step", "", "", *(_number(value / steps) for value in total), ""])
+    lines += _table(
+        ["product", "kind", "weights", "dense MACs", "effective MACs", "effective ACs",
+         "strict ACs", "graded ACs", "input"],
+        rows,
+        rules=(len(rows) - 2,),
+    )
+    lines += ["", *_EXCLUSIONS]
+    if report.not_counted:
+        left = ", ".join(f"{path} ({reason})" for path, reason in report.not_counted.items())
+        lines.append(f"Layers left out: {left}")
+    sizes = report.footprint
+    lines += [
+        "",
+        f"Footprint: {sizes['parameters']:,} parameters; weights and buffers "
+        f"{sizes['stored_bytes']:,} bytes stored, {sizes['packed_bytes']:,} packed; state per "
+        f"sample {sizes['state_bytes']:,} bytes, {sizes['packed_state_bytes']:,} packed",
+        "",
+    ]
+    lines += _table(
+        ["energy per sample", "node", "precision", "compute", "memory", "total"],
+        [_energy(row) for row in report.energy],
+    )
+    lines += ["", "Sources:"]
+    sources = {}
+    for row in report.energy:
+        sources.setdefault(row["source"], []).append(row["preset"])
+    lines += [f"  {', '.join(names)}: {source}" for source, names in sources.items()]
+    lines.append("No memory figure: measured on a whole chip, its memory is inside.")
+    return "\n".join(lines)
+
+
+_COUNTS = ("dense_macs", "effective_macs", "effective_acs", "strict_acs", "graded_acs")
+
+
+def _activity(row):
+    entropy = row["entropy_bits"]
+    return [
+        row["name"],
+        f"{row['neurons']:,}",
+        f"{row['resolution']:g}",
+        f"{row['activity_bits']:.2f}",
+        str(row["provisioned_bits"]),
+        f"{row['significant_bits']:.2f}",
+        f"{row['significant_bits_nonzero']:.2f}",
+        "-" if entropy is None else f"{entropy:.2f}",
+        f"{100 * row['share_of_zeros']:.1f} %",
+        f"{row['mean_abs_count']:.2f}",
+        f"{row['count_min']} .. {row['count_max']}",
+    ]
+
+
+def _product(row):
+    resolution = row["input_resolution"]
+    return [
+        row["name"],
+        row["kind"],
+        f"{row['weights']:,}",
+        *(_number(row[key]) for key in _COUNTS),
+        "real" if resolution is None else f"n / {resolution:g}",
+    ]
+
+
+def _energy(row):
+    node = row["process_nm"]
+    return [
+        row["preset"],
+        "-" if node is None else f"{node} nm",
+        row["precision"],
+        *(_joules(row[key]) for key in ("compute_joules", "memory_joules", "total_joules")),
+    ]
+
+
+def _number(value):
+    return f"{value:,.0f}" if value == int(value) or value >= 1000 else f"{value:,.1f}"
+
+
+def _joules(value):
+    if value is None:
+        return "-"
+    for unit, scale in (("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6), ("nJ", 1e-9)):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value / 1e-12:.3g} pJ"
+
+
+def _table(header, rows, rules=()):
+    """Align columns: text left, numbers right; a rule before the rows named."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    left = [all(not row[i][:1].isdigit() for row in rows) for i in range(len(header))]
+
+    def line(row):
+        cells = zip(row, widths, left, strict=True)
+        return "  ".join(c.ljust(w) if is_left else c.rjust(w) for c, w, is_left in cells).rstrip()
+
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    lines = [line(header), rule]
+    for index, row in enumerate(rows):
+        lines += [rule] if index in rules else []
+        lines.append(line(row))
+    return lines

@@ -1,0 +1,378 @@
+"""The report as a whole: data of every kind, its dictionary and text, energy, footprint."""
+
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import hybrid_lmu
+from hybrid_lmu.accounting import (
+    PRESETS,
+    EnergyPreset,
+    activity_report,
+    record_activity,
+    register_preset,
+)
+from hybrid_lmu.accounting.energy import access_energy, baseline_energy, preset_energy
+from hybrid_lmu.accounting.footprint import tensor_bytes
+
+X = np.random.default_rng(0).random((10, 6, 2)).astype("float32")
+
+
+def hybrid(initial_error="zeros", resolution=8):
+    lmu = hybrid_lmu.HybridLMU(
+        1,
+        4,
+        6,
+        layers.SimpleRNNCell(5),
+        input_to_hidden=True,
+        memory_resolution=resolution,
+        hidden_resolution=resolution,
+        initial_error=initial_error,
+        return_sequences=True,
+        seed=1,
+        name="lmu",
+    )
+    return keras.Sequential([keras.Input((6, 2)), lmu, layers.Dense(3, "softmax", name="head")])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return hybrid()
+
+
+@pytest.fixture(scope="module")
+def report(model):
+    return activity_report(model, X)
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        part = X[3 * index : 3 * index + 3]
+        return part, np.zeros(len(part))
+
+
+def test_all_kinds_of_data_give_the_same(model, report):
+    parts = np.array_split(X, 3)
+    sources = [
+        Batches(),
+        iter(parts),
+        ((part, np.zeros(len(part)), np.ones(len(part))) for part in parts),
+        parts and ops.convert_to_tensor(X),
+        X.astype("float64"),
+    ]
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        sources.append(tf.data.Dataset.from_tensor_slices((X, np.zeros(10))).batch(4))
+    for source in sources:
+        other = activity_report(model, source, batch_size=3)
+        assert other.samples == 10
+        assert other.activities == report.activities
+        assert other.totals == pytest.approx(report.totals)
+
+
+def test_several_inputs():
+    a, b = keras.Input((6, 2), name="a"), keras.Input((3,), name="b")
+    joined = layers.Concatenate()([layers.LSTM(4)(a), b])
+    model = keras.Model([a, b], layers.Dense(2, name="head")(joined))
+    b_data = np.ones((10, 3), "float32")
+    report = activity_report(model, [X, b_data], batch_size=4)
+    assert report.samples == 10
+    assert report.products[-1]["dense_macs"] == 14
+    other = activity_report(model, {"a": X, "b": b_data}, batch_size=4)
+    assert other.totals == pytest.approx(report.totals)
+
+
+@pytest.mark.parametrize(
+    "x, message",
+    [
+        (X[:0], "at least one sample"),
+        (iter(()), "at least one sample"),
+        (np.where(X > 0.99, np.nan, X), "must not contain NaN; batch 0"),
+        (3.0, "`x` must be an array"),
+    ],
+)
+def test_bad_data(model, x, message):
+    with pytest.raises(ValueError, match=message):
+        activity_report(model, x)
+
+
+def test_only_models():
+    with pytest.raises(ValueError, match="must be a keras.Model; received: Dense"):
+        activity_report(layers.Dense(3), X)
+
+
+def test_the_recorded_counts_are_those_of_the_model(model):
+    recorded = record_activity(model, X, batch_size=4)
+    assert list(recorded) == ["lmu/memory", "lmu/hidden"]
+    hidden = recorded["lmu/hidden"]
+    assert hidden.counts.dtype == np.int64 and hidden.counts.shape == (10, 6, 5)
+    outputs = ops.convert_to_numpy(model.layers[0](X))
+    np.testing.assert_allclose(hidden.counts / hidden.resolution, outputs, atol=1e-6)
+
+
+def test_statistics_agree_with_the_recorded_counts(model, report):
+    recorded = record_activity(model, X)
+    for row in report.activities:
+        counts = recorded[row["name"]].counts.reshape(-1, row["neurons"])
+        span = counts.max(axis=0) - counts.min(axis=0) + 1
+        assert row["activity_bits"] == pytest.approx(np.log2(span).mean())
+        assert row["share_of_zeros"] == pytest.approx(np.mean(counts == 0))
+        assert row["mean_abs_count"] == pytest.approx(np.mean(np.abs(counts)))
+    rows = {row["name"]: row for row in report.products}
+    # Each count of the memory meets 5 weights, those of the hidden layer 5 and 3.
+    graded = np.abs(recorded["lmu/memory"].counts).sum() / 10
+    assert rows["lmu/hidden kernel (memory)"]["graded_acs"] == pytest.approx(5 * graded)
+    hidden = np.abs(recorded["lmu/hidden"].counts)
+    assert rows["head/kernel"]["graded_acs"] == pytest.approx(3 * hidden.sum() / 10)
+    before = hidden[:, :-1].sum() / 10
+    assert rows["lmu/hidden recurrent_kernel"]["graded_acs"] == pytest.approx(5 * before)
+
+
+def test_a_report_leaves_the_model_as_it_was_and_is_repeatable():
+    model = hybrid("uniform")
+    model(X)
+    before = [ops.convert_to_numpy(v) for v in model.variables]
+    first, second = activity_report(model, X, 4), activity_report(model, X, 4)
+    assert first.to_dict() == second.to_dict()
+    for old, variable in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(old, ops.convert_to_numpy(variable))
+    for layer in model.layers:
+        assert "call" not in vars(layer)
+
+
+def test_a_report_restores_layers_after_an_error(model):
+    with pytest.raises((ValueError, TypeError)):
+        activity_report(model, X[:, :, :1])
+    assert all("call" not in vars(layer) for layer in model.layers)
+    model.predict(X, verbose=0)
+
+
+def test_the_present_resolution_counts():
+    model = hybrid()
+    coarse = activity_report(model, X)
+    model.layers[0].cell.memory_quantizer.resolution.assign(2.0**20)
+    fine = activity_report(model, X)
+    assert fine.activities[0]["resolution"] == 2.0**20
+    assert fine.activities[0]["activity_bits"] > coarse.activities[0]["activity_bits"] + 10
+    assert fine.activities[1]["activity_bits"] < 8
+
+
+def test_an_activity_off_the_grid_is_an_error():
+    class Off(hybrid_lmu.SigmaDelta):
+        def call(self, inputs):
+            return super().call(inputs) * 1.01
+
+    from hybrid_lmu.accounting import layers as rules
+
+    key = (Off.__module__.split(".")[0], "Off")
+    rules.LAYERS[key] = rules.LAYERS["hybrid_lmu", "SigmaDelta"]
+    try:
+        with pytest.raises(ValueError, match="'off' is not an integer.*resolution 4"):
+            activity_report(
+                keras.Sequential([keras.Input((6, 2)), Off(resolution=4, name="off")]), 9 * X
+            )
+    finally:
+        del rules.LAYERS[key]
+
+
+def test_real_inputs_are_macs_and_integers_in_all_batches_are_acs():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(3)])
+    x = np.ones((8, 2), "float32")
+    assert activity_report(model, x, 2).totals["effective_acs"] == 6
+    x[-1, 0] = 0.5  # in the last batch only
+    report = activity_report(model, x, 2)
+    assert report.totals["effective_acs"] == 0 and report.totals["effective_macs"] == 6
+    assert report.products[0]["input_resolution"] is None
+
+
+# The dictionary and the text.
+
+ACTIVITY_KEYS = {
+    *("name", "layer", "resolution", "neurons", "activity_bits", "provisioned_bits"),
+    *("significant_bits", "significant_bits_nonzero", "entropy_bits", "share_of_zeros"),
+    *("mean_abs_count", "count_min", "count_max"),
+}
+PRODUCT_KEYS = {
+    *("name", "kind", "weights", "dense_macs", "effective_macs", "effective_acs"),
+    *("strict_acs", "graded_acs", "input_resolution"),
+}
+ENERGY_KEYS = {
+    *("preset", "process_nm", "source", "compute_joules", "memory_joules", "total_joules"),
+    "precision",
+}
+
+
+def test_dictionary(report):
+    result = report.to_dict()
+    assert result["unit"] == "per sample (whole sequence)"
+    assert (result["samples"], result["timesteps"]) == (10, 6)
+    assert all(set(row) == ACTIVITY_KEYS for row in result["activities"])
+    assert all(set(row) >= PRODUCT_KEYS for row in result["products"])
+    kinds = {row["kind"] for row in result["products"]}
+    assert kinds == {"input", "memory", "hidden", "recurrent"}
+    for key in ("dense_macs", "effective_macs", "effective_acs", "strict_acs", "graded_acs"):
+        assert result["totals"][key] == pytest.approx(sum(r[key] for r in result["products"]))
+    bits = [row["activity_bits"] for row in result["activities"]]
+    assert result["totals"]["activity_bits"] == pytest.approx(np.mean(bits))
+    operations = result["neurobench"]["synaptic_operations"]
+    assert set(operations) == {"Effective_MACs", "Effective_ACs", "Dense"}
+    assert operations["Dense"] == result["totals"]["dense_macs"]
+    assert set(result["footprint"]) >= {
+        "stored_bytes",
+        "packed_bytes",
+        "parameters",
+        "state_bytes",
+    }
+    assert all(set(row) == ENERGY_KEYS for row in result["energy"])
+    for row in result["energy"]:
+        assert row["total_joules"] == row["compute_joules"] + (row["memory_joules"] or 0.0)
+
+
+def test_no_quantized_activity():
+    model = keras.Sequential([keras.Input((6, 2)), layers.LSTM(3)])
+    report = activity_report(model, X)
+    assert report.activities == []
+    assert report.totals["activity_bits"] is None
+    assert "No quantized activity" in str(report)
+
+
+def test_json(report, tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text("old")
+    report.to_json(path)
+    assert json.loads(path.read_text()) == report.to_dict()
+    assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_text(report):
+    text = str(report)
+    assert "10 samples, T = 6 steps" in text
+    for words in (
+        "lmu/memory A",
+        "total per sample",
+        "total per step",
+        "Excluded: biases",
+        "45 nm",
+        "ISSCC 2014",
+        "IEEE Micro",
+        "quantized-ann",
+    ):
+        assert words in text
+    line = next(line for line in text.splitlines() if line.startswith("total per step"))
+    assert f"{report.totals['dense_macs'] / 6:,.0f}" in line
+    header = next(line for line in text.splitlines() if line.startswith("product "))
+    assert header.index("dense MACs") + len("dense MACs") == line.index(
+        f"{report.totals['dense_macs'] / 6:,.0f}"
+    ) + len(f"{report.totals['dense_macs'] / 6:,.0f}")
+
+
+# Activation sparsity, footprint, energy.
+
+
+def test_activation_sparsity_of_relu():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(2, "relu"), layers.Dense(3)])
+    model.layers[0].kernel.assign([[1.0, -1.0], [1.0, -1.0]])
+    report = activity_report(model, np.full((4, 2), 0.5, "float32"))
+    assert report.neurobench["activation_sparsity"] == 0.5
+    assert report.totals["neuron_updates"] == 2  # those of the linear layer are none
+    assert report.products[1]["effective_macs"] == 3
+
+
+def test_packed_bytes():
+    binary = np.where(np.arange(1000) % 2, 0.3, -0.3).astype("float32")
+    assert tensor_bytes(binary) == (4000, 125 + 8)
+    ternary = np.resize(np.array([-1, 0, 1], "float32"), 1000)
+    assert tensor_bytes(ternary) == (4000, 250 + 12)
+    dense = np.random.default_rng(0).random(1000).astype("float32")
+    assert tensor_bytes(dense) == (4000, 4000)
+    assert tensor_bytes(np.zeros(1, "float32")) == (4, 4)
+
+
+def test_footprint_of_the_hybrid_lmu(model, report):
+    # Kernel 2, hidden (5 x 5) + 5 x 6 + 5, head 15 + 3, two resolutions; A, B are constants.
+    weights = 2 + (4 + 2) * 5 + 5 * 5 + 5 + 15 + 3 + 2
+    assert report.footprint["parameters"] == weights == model.count_params()
+    assert report.footprint["stored_bytes"] == 4 * (weights + 16 + 4)
+    # Hidden output and error, memory and error.
+    assert report.footprint["state_bytes"] == 4 * (5 + 5 + 4 + 4)
+    saved = 5 * (32 - report.activities[1]["provisioned_bits"]) // 8
+    assert report.footprint["packed_state_bytes"] == 72 - saved
+
+
+def row(**changes):
+    return {
+        "weights": 1000,
+        "outputs": 10,
+        "dense_macs": 1000.0,
+        "effective_macs": 0.0,
+        "effective_acs": 0.0,
+        "graded_acs": 0.0,
+        "input_resolution": None,
+        "input_bits": 8,
+    } | changes
+
+
+def test_access_energy():
+    kilo = 1024
+    joules = [access_energy(s * kilo) for s in (0, 8, 20, 32, 528, 1024, 2016)]
+    assert joules == pytest.approx([1e-11, 1e-11, 1.5e-11, 2e-11, 6e-11, 1e-10, 1.8e-10])
+
+
+def test_preset_energies_by_hand():
+    rows = [
+        row(effective_macs=100.0),
+        row(effective_acs=50.0, graded_acs=80.0, input_resolution=2.0),
+    ]
+    fp32 = preset_energy(PRESETS["horowitz-fp32"], rows, updates=7)
+    assert fp32["compute_joules"] == pytest.approx(100 * 4.6e-12 + 80 * 0.9e-12)
+    # All of these memories are below 8 kB: 10 pJ an access.
+    reads = 100 * 2 + 1000 / 100
+    assert fp32["memory_joules"] == pytest.approx((reads + 50 * 3) * 1e-11)
+    int8 = preset_energy(PRESETS["horowitz-int8"], rows, updates=7)
+    assert int8["compute_joules"] == pytest.approx(100 * 0.23e-12 + 80 * 0.03e-12)
+    assert int8["memory_joules"] == pytest.approx(fp32["memory_joules"] / 4)
+    loihi = preset_energy(PRESETS["loihi"], rows, updates=7)
+    assert loihi["compute_joules"] == pytest.approx(180 * 27.1e-12 + 7 * 81e-12)
+    assert loihi["memory_joules"] is None
+    cpu = preset_energy(PRESETS["cpu-i7-4960x"], rows, updates=7)
+    assert cpu["compute_joules"] == pytest.approx((2000 + 7) * 8.6e-9)
+
+
+def test_the_baseline_multiplies_at_the_bits_of_the_activity():
+    eight, two = (baseline_energy([row(input_bits=bits)]) for bits in (8, 2))
+    assert eight["compute_joules"] == pytest.approx(1000 * (0.2e-12 + 0.06e-12))
+    assert two["compute_joules"] == pytest.approx(1000 * (0.05e-12 + 0.0375e-12))
+    accesses = 1000 * (8 + 2) / 32 + 10 * 10 / 32
+    assert two["memory_joules"] == pytest.approx(accesses * 1e-11)
+
+
+def test_baseline_bits_are_the_provisioned_bits(report):
+    rows = {r["name"]: r for r in report.products}
+    memory, hidden = report.activities
+    assert rows["lmu/hidden kernel (memory)"]["input_bits"] == memory["provisioned_bits"]
+    assert rows["head/kernel"]["input_bits"] == hidden["provisioned_bits"]
+    assert rows["lmu/memory A"]["input_bits"] == 8
+
+
+def test_presets_print_source_and_node_and_can_be_added(report):
+    for preset in PRESETS.values():
+        text = str(preset)
+        assert preset.source in text and preset.precision in text
+        assert preset.process_nm is None or f"{preset.process_nm} nm" in text
+    assert [entry["preset"] for entry in report.energy] == [*PRESETS, "quantized-ann"]
+    own = EnergyPreset("own", "measured by me", 7, "int4", 1e-15, 1e-16)
+    try:
+        assert register_preset(own) is own
+        with pytest.raises(ValueError, match="'own' exists already"):
+            register_preset(own)
+    finally:
+        PRESETS.pop("own", None)
+    assert math.isclose(PRESETS["loihi"].ac, 27.1e-12)

@@ -1,0 +1,298 @@
+"""HybridLMU: cell = layer, steps = parallel, the recurrent contract of Keras, and bad input."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+from hybrid_lmu import HybridLMU, HybridLMUCell
+
+to_numpy = ops.convert_to_numpy
+x = np.random.default_rng(0).normal(size=(3, 24, 2)).astype("float32")
+
+CONNECTIONS = {
+    "feed-forward memory": {},
+    "hidden to memory": {"hidden_to_memory": True},
+    "memory to memory": {"memory_to_memory": True, "use_bias": True},
+    "input to hidden": {"input_to_hidden": True},
+    "quantized feedback": {"memory_feedback": "quantized"},
+    "quantized feedback, all connections": {
+        "memory_feedback": "quantized",
+        "hidden_to_memory": True,
+        "memory_to_memory": True,
+        "input_to_hidden": True,
+    },
+    "trainable theta": {"trainable_theta": True},
+}
+connections = pytest.mark.parametrize("options", CONNECTIONS.values(), ids=CONNECTIONS)
+HIDDEN = {
+    "Dense": lambda: keras.layers.Dense(5, activation="tanh"),
+    "SimpleRNN": lambda: keras.layers.SimpleRNNCell(5),
+    "LSTM": lambda: keras.layers.LSTMCell(5),
+}
+
+
+def lmu(hidden="SimpleRNN", **kwargs):
+    defaults = {"memory_resolution": 6.0, "hidden_resolution": 2.0, "initial_error": "half"}
+    hidden_cell = HIDDEN[hidden]() if hidden else None
+    return HybridLMU(2, 4, 20.0, hidden_cell, **{**defaults, **kwargs})
+
+
+@connections
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_cell_and_layer_give_the_same_counts(hidden, options):
+    layer = lmu(hidden, return_sequences=True, return_state=True, **options)
+    outputs, *states = [to_numpy(part) for part in layer(x)]
+    stepwise = keras.layers.RNN(layer.cell, return_sequences=True, return_state=True)
+    outputs_cell, *states_cell = [to_numpy(part) for part in stepwise(x)]
+    np.testing.assert_array_equal(outputs, outputs_cell)
+    for state, state_cell in zip(states, states_cell, strict=True):
+        np.testing.assert_allclose(state, state_cell, atol=5e-5)
+    assert len(np.unique(np.rint(outputs * 2))) > 2
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    steps=st.integers(1, 40),
+    memory_resolution=st.sampled_from([0.5, 2.0, 16.0]),
+    hidden_resolution=st.sampled_from([0.5, 1.0, 8.0]),
+)
+def test_parallel_and_unrolled_counts_agree(seed, steps, memory_resolution, hidden_resolution):
+    """Dyadic resolutions and inputs; a sum at an integer may still be moved by rounding in A."""
+    inputs = np.random.default_rng(seed).normal(size=(2, steps, 2)).astype("float32")
+    options = {
+        "memory_resolution": memory_resolution,
+        "hidden_resolution": hidden_resolution,
+        "return_sequences": True,
+        "kernel_initializer": "ones",
+    }
+    parallel, unrolled = lmu("Dense", **options), lmu("Dense", unroll=True, **options)
+    unrolled.build(inputs.shape)
+    parallel.build(inputs.shape)
+    unrolled.set_weights(parallel.get_weights())
+    a, b = to_numpy(parallel(inputs)), to_numpy(unrolled(inputs))
+    assert np.mean(a != b) <= 0.02
+
+
+@pytest.mark.parametrize("hidden", [*HIDDEN, None])
+def test_large_resolution_is_the_non_spiking_layer(hidden):
+    none = {"memory_resolution": None, "hidden_resolution": None}
+    fine = {"memory_resolution": 2.0**20, "hidden_resolution": 2.0**20 if hidden else None}
+    plain = lmu(hidden, return_sequences=True, **none)
+    spiking = lmu(hidden, return_sequences=True, **fine)
+    y = to_numpy(plain(x))
+    spiking.build(x.shape)
+    spiking.cell.kernel.assign(plain.cell.kernel)
+    if hidden:
+        for a, b in zip(
+            spiking.cell.hidden_cell.weights, plain.cell.hidden_cell.weights, strict=True
+        ):
+            a.assign(b)
+    np.testing.assert_allclose(to_numpy(spiking(x)), y, atol=1e-4)
+
+
+def test_last_step_alone_has_the_distribution_of_the_full_simulation():
+    """Mean and second moment of each output over 40,000 draws, for one input.
+
+    Two means of n = 40,000 counts differ by more than 4.9 standard errors with probability 1e-6;
+    there are 10 comparisons, so the false-alarm rate is about 1e-5 (and the seed is fixed).
+    """
+    one = np.repeat(x[:1], 40_000, axis=0)
+    auto = lmu("Dense", initial_error="uniform", seed=1)
+    full = lmu("Dense", initial_error="uniform", seed=2, simulation="full")
+    full.build(one.shape)
+    auto.build(one.shape)
+    full.set_weights(auto.get_weights())
+    assert auto.computes_last_step_only(one) and not full.computes_last_step_only(one)
+    a, b = to_numpy(auto(one)).astype("float64"), to_numpy(full(one)).astype("float64")
+    for power in (1, 2):
+        difference = (a**power).mean(0) - (b**power).mean(0)
+        error = np.sqrt(((a**power).var(0) + (b**power).var(0)) / len(one))
+        assert (np.abs(difference) <= 4.9 * error + 1e-12).all()
+    assert (a.std(0) > 0.1).any()
+
+
+def test_last_step_alone_is_taken_only_where_it_is_valid():
+    uniform = {"initial_error": "uniform"}
+    assert lmu("Dense", **uniform).computes_last_step_only(x)
+    for hidden, options in (
+        ("Dense", {}),  # initial error "half": not uniform
+        ("SimpleRNN", uniform),
+        ("Dense", {**uniform, "return_sequences": True}),
+        ("Dense", {**uniform, "return_state": True}),
+        ("Dense", {**uniform, "stateful": True}),
+        ("Dense", {**uniform, "simulation": "full"}),
+        ("Dense", {**uniform, "memory_feedback": "quantized"}),
+        ("Dense", {**uniform, "hidden_to_memory": True}),
+        ("Dense", {**uniform, "memory_to_memory": True}),
+        ("Dense", {**uniform, "unroll": True}),
+    ):
+        assert not lmu(hidden, **options).computes_last_step_only(x)
+    assert not lmu("Dense", **uniform).computes_last_step_only(x, mask=np.ones((3, 24), bool))
+
+
+@connections
+def test_streaming_in_chunks_is_one_long_call(options):
+    if options.get("trainable_theta"):
+        options = {**options, "return_sequences": True}
+    whole = lmu(
+        return_sequences=True, **{k: v for k, v in options.items() if k != "return_sequences"}
+    )
+    y = to_numpy(whole(x))
+    stateful = lmu(return_sequences=True, stateful=True, **options)
+    stateful.build((3, None, 2))
+    stateful.set_weights(whole.get_weights())
+    for _ in range(2):
+        parts = [to_numpy(stateful(part)) for part in (x[:, :7], x[:, 7:8], x[:, 8:])]
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), y)
+        stateful.reset_state()
+
+
+def test_state_in_state_out():
+    layer = lmu(return_sequences=True, return_state=True)
+    first, *states = layer(x[:, :10])
+    second, *_ = layer(x[:, 10:], initial_state=states)
+    whole, *_ = layer(x)
+    joined = np.concatenate([to_numpy(first), to_numpy(second)], axis=1)
+    np.testing.assert_array_equal(joined, to_numpy(whole))
+
+
+@pytest.mark.parametrize("hidden", [*HIDDEN, None])
+def test_masked_steps_are_skipped(hidden):
+    options = {} if hidden else {"hidden_resolution": None}
+    layer = lmu(hidden, return_sequences=True, **options)
+    mask = np.arange(24)[None] < np.array([[9], [24], [1]])
+    y = to_numpy(layer(x, mask=ops.convert_to_tensor(mask)))
+    whole = to_numpy(layer(x))
+    np.testing.assert_allclose(y[mask], whole[mask], atol=1e-5)
+    np.testing.assert_array_equal(y[0, 9:], np.repeat(y[0, 8:9], 15, axis=0))
+
+
+def test_backwards_and_bidirectional():
+    forwards = lmu(return_sequences=True)
+    y = to_numpy(forwards(np.ascontiguousarray(x[:, ::-1])))
+    backwards = lmu(return_sequences=True, go_backwards=True)
+    backwards.build(x.shape)
+    backwards.set_weights(forwards.get_weights())
+    np.testing.assert_array_equal(to_numpy(backwards(x)), y)
+    both = keras.layers.Bidirectional(lmu(return_sequences=True))
+    assert both(x).shape == (3, 24, 10)
+    np.testing.assert_array_equal(
+        to_numpy(both(x))[..., 5:][:, ::-1], to_numpy(both.backward_layer(x))
+    )
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.parametrize("length", [24, None])
+def test_fits_under_every_policy_and_length(policy, jit, length):
+    if jit and (keras.backend.backend() == "torch" or (length is None)):
+        pytest.skip("Keras has no jit on PyTorch, and no jit of unknown lengths on TensorFlow.")
+    keras.config.set_dtype_policy(policy)
+    layer = lmu(hidden_resolution=8.0, hidden_to_memory=length is None)
+    model = keras.Sequential(
+        [keras.Input((length, 2)), layer, keras.layers.Dense(1, dtype="float32")]
+    )
+    model.compile(keras.optimizers.Adam(0.02), "mse", jit_compile=jit)
+    losses = model.fit(x, np.full((3, 1), 3.0), epochs=10, verbose=0).history["loss"]
+    assert losses[-1] < 0.7 * losses[0]
+    states = layer.get_initial_state(3)
+    assert {keras.backend.standardize_dtype(s.dtype) for s in states} == {"float32"}
+    assert model.predict(x[:, :11] if length is None else x, verbose=0).shape == (3, 1)
+
+
+@connections
+def test_file_round_trip(options, tmp_path):
+    model = keras.Sequential(
+        [keras.Input((24, 2)), lmu(initial_error="uniform", return_sequences=True, **options),
+         lmu("LSTM", memory_resolution=[3.0] * 8, kernel_regularizer="l2")]
+    )  # fmt: skip
+    for variable in model.variables:
+        if variable.name == "resolution":
+            variable.assign(1.5 * variable)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(model.predict(x, verbose=0), loaded.predict(x, verbose=0))
+    # By way of JSON, which knows no tuples.
+    assert json.dumps(loaded.get_config()) == json.dumps(model.get_config())
+
+
+def test_dropout_is_drawn_per_sequence_and_only_in_training():
+    options = {"dropout": 0.5, "recurrent_dropout": 0.5, "memory_to_memory": True}
+    none = {"memory_resolution": None, "hidden_resolution": None}
+    layer = lmu(return_sequences=True, **options, **none)
+    calm = to_numpy(layer(x))
+    np.testing.assert_array_equal(calm, to_numpy(layer(x)))
+    first, second = to_numpy(layer(x, training=True)), to_numpy(layer(x, training=True))
+    assert np.abs(first - calm).max() > 1e-3 and np.abs(first - second).max() > 1e-3
+    stateless = lmu("Dense", dropout=0.5, **none)
+    repeated = np.repeat(x[:1], 400, axis=0)
+    dropped = to_numpy(stateless(repeated, training=True))
+    assert len(np.unique(np.round(dropped, 4), axis=0)) == 4  # 2 inputs, each kept or not
+
+
+def test_signals_are_what_the_weights_see():
+    cell = lmu(hidden_to_memory=True, memory_to_memory=True, input_to_hidden=True).cell
+    cell.build((3, 2))
+    states = cell.get_initial_state(3)
+    for t in range(5):
+        h_before = to_numpy(states[0])
+        signals, states = cell.signals(ops.convert_to_tensor(x[:, t]), states)
+        signals = {key: to_numpy(value) for key, value in signals.items()}
+        np.testing.assert_array_equal(signals["encoder"], np.concatenate([x[:, t], h_before], 1))
+        np.testing.assert_allclose(signals["memory"] * 6, np.rint(signals["memory"] * 6), atol=1e-4)
+        np.testing.assert_array_equal(signals["hidden_input"][:, :8], signals["memory"])
+        np.testing.assert_array_equal(signals["hidden_input"][:, 8:], x[:, t])
+        np.testing.assert_array_equal(signals["hidden"], to_numpy(states[0]))
+        u = signals["encoder"] @ to_numpy(cell.kernel)
+        u = u + signals["memory_recurrent"] @ to_numpy(cell.recurrent_kernel)
+        np.testing.assert_allclose(signals["memory_input"], u, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"hidden": None}, "Without a hidden cell"),
+        ({"hidden": None, "hidden_resolution": None, "input_to_hidden": True}, "`input_d` must be"),
+        ({"memory_feedback": "none"}, "`memory_feedback` must be one of 'exact', 'quantized'"),
+        ({"dropout": 1.0}, r"`dropout` must be in \[0, 1\); received: 1.0"),
+        ({"memory_resolution": -1}, "`resolution` must be a finite number > 0"),
+        ({"simulation": "steps"}, "`simulation` must be one of 'auto', 'full'"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        lmu(**arguments)
+
+
+@pytest.mark.parametrize(
+    "make, inputs, message",
+    [
+        (lmu, x[0], r"\[batch, time, features\]; received shape \(24, 2\)"),
+        (lmu, x.astype("int32"), "expects floating-point inputs; received dtype int32"),
+        (lambda: lmu(memory_resolution=[1.0, 2.0]), x, "one entry per neuron, 8 for"),
+        (lambda: lmu(kernel_initializer=None), x[..., :1], "`memory_d`=2 features; received 1"),
+        (lambda: lmu(input_d=3), x, "was given `input_d`=3; received inputs of shape"),
+    ],
+)
+def test_bad_inputs(make, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        make()(inputs)
+
+
+def test_cell_is_pure():
+    cell = HybridLMUCell(
+        1, 4, 10, keras.layers.GRUCell(3), memory_resolution=2, hidden_resolution=1
+    )
+    cell.build((2, 1))
+    states = cell.get_initial_state(2)
+    before = [to_numpy(s).copy() for s in states]
+    first = to_numpy(cell(ops.ones((2, 1)), states)[0])
+    np.testing.assert_array_equal(first, to_numpy(cell(ops.ones((2, 1)), states)[0]))
+    for a, b in zip(before, states, strict=True):
+        np.testing.assert_array_equal(a, to_numpy(b))

@@ -1,0 +1,148 @@
+"""The Legendre memory: its matrices, and the agreement of its three ways of computing."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from scipy.signal import cont2discrete
+
+from hybrid_lmu import LegendreMemory, LegendreMemoryCell, legendre
+
+to_numpy = ops.convert_to_numpy
+
+
+def simulate(u, order, theta, discretizer):
+    """The recurrence in float64."""
+    a_bar, b_bar = legendre.discretize(order, float(theta), discretizer)
+    m = np.zeros((u.shape[0], u.shape[2], order))
+    steps = []
+    for t in range(u.shape[1]):
+        m = m @ a_bar.T + u[:, t, :, None] * b_bar
+        steps.append(m.reshape(u.shape[0], -1))
+    return np.stack(steps, axis=1)
+
+
+def test_published_matrices():
+    a, b = legendre.legendre_system(3)
+    np.testing.assert_array_equal(a, [[-1, -1, -1], [3, -3, -3], [-5, 5, -5]])
+    np.testing.assert_array_equal(b, [1, -3, 5])
+    a_bar, b_bar = legendre.discretize(2, 4.0, "zoh")
+    np.testing.assert_allclose(a_bar, [[0.717509, -0.148493], [0.445480, 0.420522]], atol=1e-6)
+    np.testing.assert_allclose(b_bar, [0.282491, -0.445480], atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["zoh", "euler", "bilinear"])
+def test_discretization_agrees_with_scipy(method):
+    a, b = legendre.legendre_system(5)
+    system = (a / 30, b[:, None] / 30, np.eye(5), np.zeros((5, 1)))
+    a_ref, b_ref, *_ = cont2discrete(system, dt=1.0, method=method)
+    a_bar, b_bar = legendre.discretize(5, 30.0, method)
+    np.testing.assert_allclose(a_bar, a_ref, atol=1e-12)
+    np.testing.assert_allclose(b_bar, b_ref[:, 0], atol=1e-12)
+
+
+def test_memory_holds_the_window():
+    """Decoding the memory at relative age r gives back the input of r * theta steps ago.
+
+    A held input is, on average, half a step younger.
+    """
+    theta, order = 100, 12
+    u = np.sin(np.arange(400) * 2 * np.pi / 80)[None, :, None].astype("float32")
+    m = to_numpy(LegendreMemory(order, theta, discretizer="zoh")(u))[0]
+    for age in (0.25, 0.5, 0.75):
+        decoder = np.polynomial.legendre.legvander(np.array([2 * age - 1]), order - 1)[0]
+        assert abs(decoder @ m - np.sin((399.5 - age * theta) * 2 * np.pi / 80)) < 0.01
+
+
+@pytest.mark.parametrize("trainable_theta", [False, True])
+@pytest.mark.parametrize("discretizer", ["zoh", "euler", "bilinear"])
+@pytest.mark.parametrize(
+    "order, theta, steps, memory_d", [(6, 100, 200, 1), (1, 3, 7, 2), (16, 130, 33, 3)]
+)
+def test_parallel_last_and_stepwise_agree(
+    order, theta, steps, memory_d, discretizer, trainable_theta
+):
+    u = np.random.default_rng(0).normal(size=(2, steps, memory_d)).astype("float32")
+    expected = simulate(u, order, theta, discretizer)
+    options = {"discretizer": discretizer, "trainable_theta": trainable_theta}
+    layer = LegendreMemory(order, theta, memory_d, return_sequences=True, **options)
+    tolerance = {"rtol": 0, "atol": 3e-5 * np.abs(expected).max()}
+    np.testing.assert_allclose(to_numpy(layer(u)), expected, **tolerance)
+    stepwise = keras.layers.RNN(layer.cell, return_sequences=True)
+    np.testing.assert_allclose(to_numpy(stepwise(u)), expected, **tolerance)
+    last = LegendreMemory(order, theta, memory_d, **options)
+    np.testing.assert_allclose(to_numpy(last(u)), expected[:, -1], **tolerance)
+
+
+@pytest.mark.parametrize("return_sequences", [False, True])
+def test_streaming_from_a_state_is_one_long_call(return_sequences):
+    u = np.random.default_rng(0).normal(size=(2, 70, 2)).astype("float32")
+    make = lambda **kwargs: LegendreMemory(5, 40, 2, return_sequences=return_sequences, **kwargs)  # noqa: E731
+    whole = to_numpy(make()(u))
+    streaming = make(stateful=True)
+    parts = [to_numpy(streaming(part)) for part in (u[:, :9], u[:, 9:10], u[:, 10:])]
+    joined = np.concatenate(parts, axis=1) if return_sequences else parts[-1]
+    np.testing.assert_allclose(joined, whole, atol=2e-6)
+    _, state = make(return_state=True)(u[:, :30])
+    after = to_numpy(make()(u[:, 30:], initial_state=[state]))
+    np.testing.assert_allclose(after, whole[:, 30:] if return_sequences else whole, atol=2e-6)
+
+
+def test_backwards_and_masked():
+    u = np.random.default_rng(0).normal(size=(2, 20, 1)).astype("float32")
+    backwards = LegendreMemory(4, 10, go_backwards=True, return_sequences=True)(u)
+    forwards = LegendreMemory(4, 10, return_sequences=True)(u[:, ::-1])
+    np.testing.assert_allclose(to_numpy(backwards), to_numpy(forwards), atol=1e-6)
+    mask = np.arange(20)[None] < np.array([[12], [20]])
+    masked = to_numpy(LegendreMemory(4, 10)(u, mask=ops.convert_to_tensor(mask)))
+    np.testing.assert_allclose(masked[0], to_numpy(LegendreMemory(4, 10)(u[:1, :12]))[0], atol=1e-6)
+
+
+def test_theta_is_learned():
+    """The delay of the input is found by gradient descent on theta."""
+    rng = np.random.default_rng(0)
+    u = np.cumsum(rng.normal(size=(16, 60, 1)), axis=1).astype("float32") / 8
+    layer = LegendreMemory(3, 30.0, trainable_theta=True)
+    target = to_numpy(LegendreMemory(3, 24.0)(u))
+    model = keras.Sequential([keras.Input((60, 1)), layer])
+    model.compile(keras.optimizers.Adam(3e-4), "mse")
+    model.fit(u, target, epochs=60, batch_size=16, verbose=0)
+    assert abs(layer.theta - 24.0) < 1.0
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"order": 0, "theta": 4}, "`order` must be an integer >= 1; received: 0"),
+        ({"order": 2.5, "theta": 4}, "`order` must be an integer >= 1; received: 2.5"),
+        ({"order": 2, "theta": 0}, "`theta` must be a finite number of steps > 0; received: 0"),
+        ({"order": 2, "theta": float("nan")}, "`theta` must be a finite number"),
+        ({"order": 2, "theta": 4, "memory_d": -1}, "`memory_d` must be an integer >= 1"),
+        ({"order": 2, "theta": 4, "discretizer": "tustin"}, "must be one of 'zoh', 'euler', 'bil"),
+        ({"order": 20, "theta": 40, "discretizer": "euler"}, "needs theta >= 87.86"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        LegendreMemoryCell(**arguments)
+
+
+def test_euler_bound_is_where_it_becomes_unstable():
+    for order in (2, 5, 12):
+        bound = legendre.smallest_euler_theta(order)
+        radius = [
+            np.abs(np.linalg.eigvals(legendre.discretize(order, bound * s, "euler")[0])).max()
+            for s in (0.99, 1.01)
+        ]
+        assert radius[0] > 1 > radius[1]
+
+
+def test_bad_inputs():
+    with pytest.raises(ValueError, match=r"expects 1 input features \(`memory_d`\)"):
+        LegendreMemory(4, 10)(np.zeros((2, 5, 3), "float32"))
+    with pytest.raises(ValueError, match=r"\[batch, time, features\]; received shape \(5, 3\)"):
+        LegendreMemory(4, 10)(np.zeros((5, 3), "float32"))
+    with pytest.raises(ValueError, match="Stateful .* was built for a batch size of 2"):
+        layer = LegendreMemory(4, 10, stateful=True)
+        layer(np.zeros((2, 5, 1), "float32"))
+        layer(np.zeros((3, 5, 1), "float32"))
