@@ -1,0 +1,107 @@
+"""Table and HTML report of any trained runs: python -m evaluation RUN...
+
+A RUN is a run folder written by `python -m training`, or a parent of several, such as runs/.
+Prints the table of all runs and writes one self-contained HTML page with plots.
+"""
+
+import argparse
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from evaluation.runs import RunError, common_parent, find_runs
+from training.cli import make_parser as training_parser
+from training.errors import DataNotFound, TrainingError
+
+
+def parser():
+    p = argparse.ArgumentParser(prog="python -m evaluation", description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or a folder of runs")
+    p.add_argument("--out", type=Path, metavar="FILE",
+                   help="the HTML page (default: report.html in the runs' common parent)")
+    p.add_argument("--plots", type=Path, metavar="DIR", help="write the plots there as PNG too")
+    p.add_argument("--data-dir", type=Path, metavar="DIR",
+                   default=training_parser().get_default("data_dir"),
+                   help="prepared data (default: as for `python -m training`)")
+    p.add_argument("--samples", type=_count, default=500, metavar="N",
+                   help="test samples for the sweep over resolutions (default: 500)")
+    p.add_argument("--no-model", action="store_true",
+                   help="leave out the plots that need a trained model and its data")
+    return p
+
+
+def _count(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer >= 1; received: {text}")
+    return int(text)
+
+
+def main(argv=None):
+    """Command line. Returns the exit status: 0, or 1 after one line on stderr."""
+    args = parser().parse_args(argv)
+    try:
+        _run(args)
+    except (RunError, TrainingError) as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
+    except OSError as e:
+        print(f"error: cannot write {e.filename}: {e.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(args):
+    runs = find_runs(args.runs, _note)
+    _choose_backend(runs)
+    from evaluation import report
+    from evaluation.pages import build
+    from training.summary import summary_table
+
+    print(summary_table([run.metrics for run in runs]))
+    out = args.out or common_parent(runs) / "report.html"
+    pictures = _figures(runs, args)
+    report.write(out, build(runs, pictures))
+    for picture in pictures if args.plots else ():
+        report.write(args.plots / f"{picture.name}.png", picture.png)
+    print(f"\nReport: {out}")
+    if args.plots:
+        print(f"Plots:  {args.plots}")
+
+
+def _figures(runs, args):
+    from evaluation import figures
+    from training.tasks import load_task
+
+    found = figures.of_histories(runs)
+    run = figures.detailed_run(runs)
+    if args.no_model:
+        return found
+    if run is None:
+        _note("no run with quantized activities and a best.keras: plots of a model left out")
+        return found
+    try:
+        data = load_task(run.task, args.data_dir)
+    except DataNotFound as e:
+        _note(f"plots of {run.path} left out: {e}")
+        return found
+    _note(f"measuring {run.path}")
+    return found + figures.of_model(run, data.test, data.kind, args.samples,
+                                    note=lambda text: _note(f"    {text}"))
+
+
+def _choose_backend(runs):
+    """The user's KERAS_BACKEND; else the runs' own, if it is installed here."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    backend = (runs[0].metrics.get("environment") or {}).get("backend")
+    if backend and importlib.util.find_spec(backend):
+        os.environ.setdefault("KERAS_BACKEND", backend)
+
+
+def _note(text):
+    print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

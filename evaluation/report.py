@@ -1,0 +1,123 @@
+"""One self-contained HTML page from text, tables and figures: no script, no external file."""
+
+import base64
+import html
+import os
+import tempfile
+from pathlib import Path
+
+CSS = """
+:root { --ink: #222833; --muted: #697180; --line: #e3e6ec; --soft: #f6f7f9; --accent: #0072b2; }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--soft); color: var(--ink);
+       font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+main { max-width: 1080px; margin: 0 auto; padding: 40px 24px 64px; }
+h1 { font-size: 27px; line-height: 1.25; margin: 0 0 4px; letter-spacing: -.01em; }
+h2 { font-size: 18px; margin: 0 0 10px; }
+h3 { font-size: 14px; margin: 22px 0 6px; }
+p { margin: 6px 0; max-width: 76ch; }
+.muted, figcaption, .note { color: var(--muted); font-size: 13px; }
+section { background: #fff; border: 1px solid var(--line); border-radius: 10px;
+          padding: 22px 26px; margin-top: 20px; }
+figure { margin: 0; }
+figure img { display: block; width: 100%; max-width: 920px; height: auto; }
+figcaption { margin-top: 8px; max-width: 84ch; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
+th { text-align: right; font-weight: 600; color: var(--muted); white-space: nowrap;
+     border-bottom: 1.5px solid var(--line); padding: 6px 12px; }
+td { text-align: right; border-bottom: 1px solid var(--line); padding: 6px 12px;
+     white-space: nowrap; }
+td.wide { white-space: normal; min-width: 240px; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; }
+.text { text-align: left; }
+tr:last-child td { border-bottom: 0; }
+tr.sum td { border-top: 1.5px solid var(--line); font-weight: 600; }
+details { border-top: 1px solid var(--line); padding: 9px 0; }
+details:first-of-type { border-top: 0; }
+summary { cursor: pointer; font-weight: 600; }
+summary .muted { font-weight: 400; margin-left: 8px; }
+@media print { body { background: #fff; } section { border: 0; padding: 12px 0; } }
+"""
+
+
+def escape(text):
+    return html.escape(str(text))
+
+
+def table(columns, rows):
+    """HTML of a table. Columns of numbers are set right, columns of words left."""
+    words = [
+        any(row[i] and not _numeric(row[i]) for row in rows) or not rows
+        for i in range(len(columns))
+    ]
+
+    def cell(tag, text, i):
+        names = (["text"] if words[i] else []) + (["wide"] if len(str(text)) > 48 else [])
+        kind = f' class="{" ".join(names)}"' if names else ""
+        return f"<{tag}{kind}>{escape(text)}</{tag}>"
+
+    head = "".join(cell("th", c, i) for i, c in enumerate(columns))
+    body = "".join(
+        f"<tr{' class=sum' if row[0] == 'sum' else ''}>"
+        + "".join(cell("td", value, i) for i, value in enumerate(row)) + "</tr>"
+        for row in rows
+    )
+    return (f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>")
+
+
+def _numeric(text):
+    return str(text)[0] in "0123456789-–+." or str(text)[:1] == "["
+
+
+def block(item):
+    """HTML of a `tables.Table` with its heading and note; nothing if it has no rows."""
+    if not item.rows:
+        return ""
+    note = f'<p class="note">{escape(item.note)}</p>' if item.note else ""
+    return f"<h3>{escape(item.title)}</h3>{table(item.columns, item.rows)}{note}"
+
+
+def figure(title, png, caption):
+    """HTML section with one PNG inside."""
+    data = base64.b64encode(png).decode("ascii")
+    return section("", f'<figure><img alt="{escape(title)}" src="data:image/png;base64,{data}">'
+                       f"<figcaption>{escape(caption)}</figcaption></figure>")
+
+
+def section(title, content):
+    head = f"<h2>{escape(title)}</h2>" if title else ""
+    return f"<section>{head}{content}</section>"
+
+
+def details(title, aside, content):
+    return (f'<details><summary>{escape(title)}<span class="muted">{escape(aside)}</span></summary>'
+            f"{content}</details>")
+
+
+def page(title, subtitle, sections):
+    """The whole document."""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{CSS}</style></head><body><main>"
+        f'<h1>{escape(title)}</h1><p class="muted">{escape(subtitle)}</p>'
+        + "\n".join(sections) + "</main></body></html>\n"
+    )
+
+
+def write(path, content):
+    """Writes text or bytes; an earlier file stays whole until the new one is complete."""
+    path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as f:
+            f.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,77 @@
+import pytest
+
+from training import cli
+from training.config import MODELS
+from training.errors import DataNotFound
+
+
+def configs(*arguments):
+    return cli.make_configs(cli.make_parser().parse_args(arguments))
+
+
+def test_without_options_four_models_on_digits():
+    assert [c.name for c in configs()] == [
+        f"digits-{model}-seed0" for model in ("hybrid-lmu", "lmu", "lstm", "gru")
+    ]
+
+
+def test_all_models_seed_ranges_and_sizes():
+    made = configs("--model", "all", "--seeds", "0-2", "7", "--epochs", "3", "--order", "9")
+    assert {c.model for c in made} == set(MODELS)
+    assert sorted({c.seed for c in made}) == [0, 1, 2, 7]
+    assert {(c.epochs, c.order) for c in made} == {(3, 9)}
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--task", "mnits"], "argument --task: invalid choice: 'mnits' (choose from"),
+        (["--model", "transformer"], "argument --model: invalid choice: 'transformer'"),
+        (["--seeds", "one"], "expected an integer >= 0 or a range such as 0-4; received: 'one'"),
+        (["--epochs", "0"], "`epochs` must be an integer >= 1; received: 0"),
+        (["--epochs", "many"], "invalid int value: 'many'"),
+        (["--hidden-resolution", "-2"], "`hidden_resolution` must be a finite number > 0"),
+        (["--resume", "--overwrite"], "not allowed with argument"),
+    ],
+)
+def test_wrong_options_end_with_status_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as exit:
+        cli.main(arguments)
+    assert exit.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_absent_data_end_with_one_message(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "prepare_environment", lambda *args: None)
+    status = cli.main(["--task", "ecg", "--data-dir", str(tmp_path), "--out", str(tmp_path / "o")])
+    text = capsys.readouterr().err
+    assert status == 1 and "QTDB_train.mat" in text and "--data-dir DIR" in text
+    assert not (tmp_path / "o").exists()
+
+
+def test_interrupt(monkeypatch, capsys):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "prepare_environment", lambda *args: None)
+    monkeypatch.setattr(cli, "_train_all", interrupt)
+    assert cli.main([]) == 130
+    assert "--resume goes on" in capsys.readouterr().err
+
+
+def test_errors_have_no_traceback(monkeypatch, capsys):
+    def fail(*args):
+        raise DataNotFound("no such file")
+
+    monkeypatch.setattr(cli, "prepare_environment", lambda *args: None)
+    monkeypatch.setattr(cli, "_train_all", fail)
+    assert cli.main([]) == 1
+    assert capsys.readouterr().err.strip() == "python -m training: error: no such file"
+
+
+def test_help_shows_types_and_defaults(capsys):
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["--help"])
+    text = capsys.readouterr().out
+    assert exit.value.code == 0
+    assert "--epochs INT" in text and "(default: float32)" in text and "Exit status" in text

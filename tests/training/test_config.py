@@ -1,0 +1,40 @@
+import dataclasses
+
+import pytest
+
+from training.config import MODELS, RECIPES, TASK_NAMES, RunConfig, make_config
+
+
+@pytest.mark.parametrize("task", TASK_NAMES)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_task_has_a_recipe_for_every_model(task, model):
+    config = make_config(task, model, seed=3)
+    assert config.name == f"{task}-{model}-seed3"
+    assert config.epochs == RECIPES[task]["*"]["epochs"]
+
+
+def test_given_options_win_over_the_model_and_the_model_over_the_task():
+    recipe = make_config("digits", "hybrid-lmu")
+    assert recipe.memory_resolution == RECIPES["digits"]["hybrid-lmu"]["memory_resolution"]
+    changed = make_config("digits", "hybrid-lmu", memory_resolution=3.0, epochs=None)
+    assert changed == dataclasses.replace(recipe, memory_resolution=3.0)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(task="mnits"), "`task` must be one of digits, .* received: 'mnits'"),
+        (dict(model="rnn"), "`model` must be one of hybrid-lmu, .* received: 'rnn'"),
+        (dict(epochs=0), "`epochs` must be an integer >= 1; received: 0"),
+        (dict(order=2.5), "`order` must be an integer >= 1; received: 2.5"),
+        (dict(theta=0.0), "`theta` must be a finite number > 0; received: 0.0"),
+        (dict(memory_resolution=float("nan")), "`memory_resolution` must be .* received: nan"),
+        (dict(hidden_resolution=-1.0), "`hidden_resolution` must be .* received: -1.0"),
+        (dict(anneal_fraction=1.5), r"`anneal_fraction` must be in \[0, 1\]; received: 1.5"),
+        (dict(precision="float16"), "`precision` must be one of .* received: 'float16'"),
+        (dict(batch_size=10, devices=4), "multiple of `devices` .* batch_size=10, devices=4"),
+    ],
+)
+def test_wrong_options_say_what_was_received_and_expected(options, message):
+    with pytest.raises(ValueError, match=message):
+        RunConfig(**options)

@@ -1,0 +1,101 @@
+import dataclasses
+import io
+
+import keras
+import numpy as np
+import pytest
+
+import hybrid_lmu
+from training.config import make_config
+from training.runfolder import RunFolder
+from training.runner import run
+from training.tasks import load_task
+
+TINY = dict(epochs=2, units=6, order=8, report_samples=20)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    task = load_task("digits")
+    return dataclasses.replace(task, train=task.train.take(slice(0, 320)))
+
+
+def train(task, folder, model, **options):
+    config = make_config(task.name, model, **{**TINY, **options})
+    folder = RunFolder(folder)
+    folder.prepare(config.to_dict(), resume=False, overwrite=False)
+    return run(config, task, folder, stream=io.StringIO()), folder
+
+
+def test_a_hybrid_run_and_its_folder(digits, tmp_path):
+    metrics, folder = train(digits, tmp_path, "hybrid-lmu", memory_resolution=5.0, units=24,
+                            learning_rate=0.02)  # fmt: skip
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "best.keras", "config.json", "history.json", "metrics.json",
+    ]  # fmt: skip
+    assert folder.read_json("metrics.json") == metrics
+    assert metrics["test"]["n"] == 360 and metrics["validation"]["n"] == 270
+    low, high = metrics["test"]["interval"]
+    assert low < metrics["test"]["accuracy"] < high
+    assert 0.2 < metrics["non_spiking_test"]["accuracy"] <= 1  # learns something in 20 steps
+    assert metrics["parameters"] == 1 + (8 * 24 + 24) + (24 * 10 + 10)
+    assert {row["resolution"] for row in metrics["activity"]["activities"]} == {5.0, 2.0}
+    assert metrics["activity"]["totals"]["activity_bits"] > 0
+    assert metrics["activity"]["samples"] == 20
+    history = folder.read_json("history.json")
+    assert history["epoch"] == [0, 1]
+    assert history["resolutions"][-1] == [5.0, 2.0]
+    assert {len(values) for values in history.values()} == {2}
+    environment = metrics["environment"]
+    assert environment["backend"] == keras.backend.backend()
+    assert environment["versions"]["keras"] == keras.__version__
+
+
+def test_best_model_is_whole_and_at_the_final_resolution(digits, tmp_path):
+    metrics, folder = train(digits, tmp_path, "hybrid-gru", hidden_resolution=3.0)
+    model = folder.read_model("best.keras")
+    values = [
+        float(keras.ops.convert_to_numpy(v))
+        for v in hybrid_lmu.resolution_variables(model).values()
+    ]
+    assert values == [3.0]
+    assert model.predict(digits.test.x[:2], verbose=0).shape == (2, 10)
+
+
+def test_the_test_split_plays_no_part_in_training(digits, tmp_path):
+    scrambled = dataclasses.replace(
+        digits, test=dataclasses.replace(digits.test, y=np.roll(digits.test.y, 1))
+    )
+    one, folder_one = train(digits, tmp_path / "one", "lstm")
+    two, folder_two = train(scrambled, tmp_path / "two", "lstm")
+    assert folder_one.read_json("history.json") == folder_two.read_json("history.json")
+    assert one["best_epoch"] == two["best_epoch"] and one["validation"] == two["validation"]
+    assert one["test"] != two["test"]
+    best = folder_one.read_json("history.json")["val_accuracy"][one["best_epoch"]]
+    assert one["validation"]["accuracy"] == best
+
+
+@pytest.mark.parametrize("model", ["lmu", "gru"])
+def test_models_without_quantizers(digits, tmp_path, model):
+    metrics, _ = train(digits, tmp_path, model, epochs=1)
+    assert "non_spiking_test" not in metrics
+    assert metrics["activity"]["totals"]["activity_bits"] is None
+    assert metrics["activity"]["totals"]["dense_macs"] > 0
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_precision_reaches_the_layers_and_is_taken_back(digits, tmp_path, precision):
+    metrics, folder = train(digits, tmp_path, "hybrid-lmu", precision=precision, epochs=1)
+    model = folder.read_model("best.keras")
+    assert model.get_layer("hybrid_lmu").dtype_policy.name == precision
+    assert model.get_layer("readout").dtype_policy.name == "float32"
+    assert keras.config.dtype_policy().name == "float32"
+    assert np.isfinite(metrics["test"]["loss"])
+
+
+def test_regression_and_labels_per_step(tmp_path):
+    task = load_task("mackey-glass")
+    task = dataclasses.replace(task, train=task.train.take(slice(0, 16)))
+    metrics, folder = train(task, tmp_path, "hybrid-lmu", batch_size=8)
+    assert 0 < metrics["test"]["nrmse"] < 5
+    assert "val_nrmse" in folder.read_json("history.json")

@@ -1,0 +1,173 @@
+"""The command line of `python -m training`."""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from training.config import (
+    DEFAULT_MODELS,
+    MODELS,
+    OPTIMIZERS,
+    PRECISIONS,
+    TASK_NAMES,
+    make_config,
+)
+from training.errors import TrainingError
+from training.startup import describe_engine, prepare_environment
+
+BACKENDS = ("tensorflow", "jax", "torch")
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+DESCRIPTION = """\
+Train hybrid-spiking LMUs on real data, beside an LMU, LSTM and GRU with about equal numbers of
+trainable parameters, and print accuracy next to activity bits, operations and energy. Each run
+(task, model, seed) gets a folder with config, history, best model by validation and metrics."""
+
+EPILOG = """\
+An option that shows "recipe" has its own default for every task and model: training/config.py.
+Exit status: 0 done, 1 cannot go on (data, folder, training), 2 wrong options, 130 interrupted."""
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    def _get_help_string(self, action):
+        shown = action.default is not None and "(default" not in action.help
+        return super()._get_help_string(action) if shown else action.help
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training", description=DESCRIPTION, epilog=EPILOG, formatter_class=_Help
+    )
+    add = parser.add_argument_group("what").add_argument
+    add("--task", choices=TASK_NAMES, default="digits", help="data set")
+    add("--model", nargs="+", choices=(*MODELS, "all"), default=list(DEFAULT_MODELS),
+        metavar="MODEL", help=f"one or more of {', '.join(MODELS)}, or all "
+        f"(default: {' '.join(DEFAULT_MODELS)})")  # fmt: skip
+    add("--seeds", nargs="+", type=_seeds, default=[[0]], metavar="SEED",
+        help="seeds, such as 0 1 2, or a range 0-4 (default: 0)")  # fmt: skip
+
+    add = parser.add_argument_group("sizes (default: recipe)").add_argument
+    add("--parameters", type=int, metavar="INT", help="trainable parameters; units follow")
+    add("--units", type=int, metavar="INT", help="hidden units, instead of --parameters")
+    add("--order", type=int, metavar="INT", help="order of the memory")
+    add("--theta", type=float, metavar="FLOAT", help="window of the memory in steps")
+    add("--memory-d", type=int, metavar="INT", help="number of memories")
+    add("--hidden", choices=("dense", "rnn"), help="hidden units: ReLU layer or tanh recurrence")
+
+    add = parser.add_argument_group("training (default: recipe)").add_argument
+    add("--epochs", type=int, metavar="INT", help="passes over the training data")
+    add("--batch-size", type=int, metavar="INT", help="samples a step, over all devices")
+    add("--learning-rate", type=float, metavar="FLOAT", help="step size of the optimizer")
+    add("--optimizer", choices=OPTIMIZERS, help="optimizer (recipe: adam)")
+    add("--dropout", type=float, metavar="FLOAT", help="dropout before the readout (recipe: 0)")
+
+    add = parser.add_argument_group(
+        "resolutions of the hybrid models, annealed geometrically at every step (default: recipe)"
+    ).add_argument
+    add("--start-resolution", type=float, metavar="FLOAT", help="resolution at the start")
+    add("--memory-resolution", type=float, metavar="FLOAT", help="final, memory activity")
+    add("--hidden-resolution", type=float, metavar="FLOAT", help="final, hidden activity")
+    add("--anneal-fraction", type=float, metavar="FLOAT", help="share of all steps until final")
+    add("--memory-feedback", choices=("exact", "quantized"), help="what the memory recurs on")
+    add("--initial-error", choices=("uniform", "zeros", "half"), help="first diffusion error")
+
+    add = parser.add_argument_group("machine").add_argument
+    add("--backend", choices=BACKENDS, default=os.environ.get("KERAS_BACKEND", "tensorflow"),
+        help="engine under Keras")  # fmt: skip
+    add("--precision", choices=PRECISIONS, default="float32", help="dtype policy")
+    add("--jit", choices=("auto", "on", "off"), default="auto", help="compile the training step")
+    add("--devices", type=int, default=1, metavar="INT", help="devices to divide each batch over")
+
+    add = parser.add_argument_group("files").add_argument
+    add("--out", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run folders")
+    add("--data-dir", type=Path, default=_default_data_dir(), metavar="DIR",
+        help="prepared data; without: $HYBRID_LMU_DATA, then ../shared/data")  # fmt: skip
+    add("--report-samples", type=int, metavar="INT",
+        help="test samples to count bits and operations on (recipe: 256)")  # fmt: skip
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--resume", action="store_true", help="go on with runs that were killed")
+    group.add_argument("--overwrite", action="store_true", help="replace earlier runs")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    try:
+        configs = make_configs(options)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        prepare_environment(options.backend, options.devices)
+        return _train_all(configs, options)
+    except (TrainingError, ValueError) as error:
+        print(f"\npython -m training: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command with --resume goes on.", file=sys.stderr)
+        return 130
+
+
+def make_configs(options: argparse.Namespace) -> list:
+    """One RunConfig for every model and seed, in the order of the options."""
+    models = MODELS if "all" in options.model else tuple(dict.fromkeys(options.model))
+    seeds = dict.fromkeys(seed for group in options.seeds for seed in group)
+    apart = ("task", "model", "seeds", "backend", "out", "data_dir", "resume", "overwrite")
+    rest = {key: value for key, value in vars(options).items() if key not in apart}
+    return [make_config(options.task, model, seed, **rest) for model in models for seed in seeds]
+
+
+def _train_all(configs, options):
+    from training.runfolder import RunFolder
+    from training.tasks import load_task
+
+    started = time.monotonic()
+    task = load_task(options.task, options.data_dir)
+    folders = [RunFolder(options.out / config.name) for config in configs]
+    for config, folder in zip(configs, folders, strict=True):
+        folder.prepare(
+            {**config.to_dict(), "backend": options.backend}, options.resume, options.overwrite
+        )
+    print(describe_engine())
+    print(
+        f"task {task.name}: {len(task.train)} training, {len(task.validation)} validation, "
+        f"{len(task.test)} test sequences of {task.timesteps} steps x {task.features}"
+    )
+    from training.runner import run  # imports Keras: after everything that can fail cheaply
+    from training.summary import summary_table
+
+    results = []
+    for config, folder in zip(configs, folders, strict=True):
+        if folder.is_finished:
+            print(f"{config.name}: finished earlier, skipped")
+            results.append(folder.read_json("metrics.json"))
+        else:
+            results.append(run(config, task, folder))
+    print(f"\n{summary_table(results)}\n")
+    many = len(folders) > len(DEFAULT_MODELS)
+    paths = f"{options.out}/{task.name}-*" if many else " ".join(str(f.path) for f in folders)
+    print(f"{time.monotonic() - started:.0f} s in all. Run folders: {paths}")
+    print(f"Report with plots: python -m evaluation {paths}")
+    return 0
+
+
+def _seeds(text):
+    first, dash, last = text.partition("-")
+    try:
+        seeds = list(range(int(first), int(last) + 1)) if dash else [int(first)]
+    except ValueError:
+        seeds = []
+    if not seeds or min(seeds) < 0:
+        raise argparse.ArgumentTypeError(
+            f"expected an integer >= 0 or a range such as 0-4; received: {text!r}"
+        )
+    return seeds
+
+
+def _default_data_dir():
+    if os.environ.get("HYBRID_LMU_DATA"):
+        return Path(os.environ["HYBRID_LMU_DATA"])
+    return SHARED_DATA if SHARED_DATA.is_dir() else None

@@ -1,0 +1,159 @@
+"""Train one model on one task with one seed, judge it, write its run folder."""
+
+import keras
+import numpy as np
+
+import hybrid_lmu
+from hybrid_lmu.accounting import activity_report
+from training.config import RunConfig
+from training.data import EpochBatches, SetEpoch
+from training.distribution import device_scope
+from training.environment import describe_environment
+from training.models import build_model, count_parameters, solve_units, uses_keras_lmu
+from training.progress import ProgressLine
+from training.recorder import EpochRecorder, restore
+from training.runfolder import RunFolder
+from training.schedule import annealing, final_resolutions
+from training.scores import evaluate
+
+NON_SPIKING_RESOLUTION = 2.0**20
+
+
+def run(config: RunConfig, task, folder: RunFolder, stream=None) -> dict:
+    """Train, or go on from the folder's checkpoint, and return the content of metrics.json.
+
+    `folder` is prepared (`RunFolder.prepare`). Training is a pure function of `config` and
+    `task`: the weights' seeds, the order of the data and every seed generator are either derived
+    from `config.seed` or restored from the checkpoint, so a killed and resumed run ends in the
+    same weights as an uninterrupted one, at the cost of at most one epoch.
+    """
+    _start_afresh(config)
+    try:
+        units = config.units or solve_units(config, task)
+        if config.model == "lmu" and not uses_keras_lmu(config):
+            print(
+                "lmu: keras-lmu runs on TensorFlow in float32 only; the same network is built from "
+                "a non-spiking hybrid_lmu.HybridLMU instead.",
+                file=stream,
+            )
+        _start_afresh(config)  # names and draws as if nothing had been counted
+        recorder = _train(config, task, units, folder, stream)
+        metrics = _judge(config, task, units, folder, recorder)
+        folder.write_json("metrics.json", metrics)
+        folder.remove_checkpoints()
+        return metrics
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def _start_afresh(config):
+    keras.utils.clear_session()  # also takes the dtype policy back, so it comes first
+    keras.config.set_dtype_policy(config.precision)
+    keras.utils.set_random_seed(config.seed)
+
+
+def _train(config, task, units, folder, stream):
+    # Only the training is distributed: the best model is judged on one device.
+    with device_scope(config.devices):
+        model = build_model(config, task, units)
+        model.compile(
+            optimizer=make_optimizer(config),
+            loss=_loss(task),
+            weighted_metrics=_metrics(task),
+            jit_compile={"auto": "auto", "on": True, "off": False}[config.jit],
+        )
+        batches = EpochBatches(task.train, config.batch_size, config.seed)
+        recorder = EpochRecorder(folder, task, config, final_resolutions(config, model))
+        start = restore(model, recorder, folder)
+        model.fit(
+            batches,
+            initial_epoch=start,
+            epochs=config.epochs,
+            shuffle=False,  # EpochBatches does it
+            verbose=0,
+            callbacks=[
+                SetEpoch(batches),
+                *annealing(config, len(batches)),
+                recorder,
+                ProgressLine(config.model, config.epochs, len(batches), recorder.score_key, stream),
+            ],
+        )
+    return recorder
+
+
+def make_optimizer(config: RunConfig) -> keras.optimizers.Optimizer:
+    kinds = {
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+        "rmsprop": keras.optimizers.RMSprop,
+        "sgd": keras.optimizers.SGD,
+    }
+    return kinds[config.optimizer](learning_rate=config.learning_rate)
+
+
+def _loss(task):
+    # "mean_with_sample_weight": steps of weight 0 do not dilute the mean.
+    if task.kind == "classes":
+        return keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="mean_with_sample_weight"
+        )
+    return keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")
+
+
+def _metrics(task):
+    if task.kind == "classes":
+        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+    return []
+
+
+def _judge(config, task, units, folder, recorder):
+    """Scores, bits and operations of best.keras; only this looks at the test split."""
+    keras.utils.set_random_seed(config.seed)  # the same draws whether or not it was resumed
+    model = folder.read_model("best.keras")
+
+    def score(split):
+        return evaluate(model, split, task.kind, config.batch_size)
+
+    metrics = {
+        "task": config.task,
+        "model": config.model,
+        "implementation": _implementation(config),
+        "seed": config.seed,
+        "test": score(task.test),
+        "validation": score(task.validation),
+        "best_epoch": recorder.best["epoch"],
+        "units": units,
+        "parameters": count_parameters(model),
+        "non_trainable": count_parameters(model, trainable=False),
+    }
+    if config.is_hybrid:
+        metrics["non_spiking_test"] = _at_resolution(model, lambda: score(task.test))
+    report = activity_report(
+        model, task.test.x[: config.report_samples], batch_size=config.batch_size
+    )
+    return {
+        **metrics,
+        "activity": report.to_dict(),
+        "seconds": round(recorder.seconds, 3),
+        "config": config.to_dict(),
+        "environment": describe_environment(),
+    }
+
+
+def _at_resolution(model, function, resolution=NON_SPIKING_RESOLUTION):
+    """function() with every resolution set to `resolution` for the time of the call."""
+    variables = list(hybrid_lmu.resolution_variables(model).values())
+    before = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    try:
+        for variable in variables:
+            variable.assign(np.full(variable.shape, resolution, "float32"))
+        return function()
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+
+
+def _implementation(config):
+    if config.model in ("lstm", "gru"):
+        return "keras"
+    return "keras_lmu" if config.model == "lmu" and uses_keras_lmu(config) else "hybrid_lmu"

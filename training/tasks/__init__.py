@@ -1,0 +1,26 @@
+"""Tasks: a name, a loader, and the three splits it returns. One file a data source."""
+
+import importlib
+from pathlib import Path
+
+from training.tasks.base import Split, TaskData
+
+# name -> (module, keyword arguments of its `load`)
+TASKS = {
+    "digits": ("training.tasks.digits", {}),
+    "psmnist": ("training.tasks.mnist", {"permuted": True}),
+    "smnist": ("training.tasks.mnist", {"permuted": False}),
+    "mackey-glass": ("training.tasks.mackey_glass", {}),
+    "ecg": ("training.tasks.ecg", {}),
+}
+
+
+def load_task(name: str, data_dir: Path | None = None) -> TaskData:
+    """Load and check a task. ValueError: unknown name; DataNotFound: how to get the data."""
+    if name not in TASKS:
+        raise ValueError(f"`task` must be one of {', '.join(TASKS)}; received: {name!r}")
+    module, options = TASKS[name]
+    return importlib.import_module(module).load(data_dir=data_dir, **options).check()
+
+
+__all__ = ["TASKS", "Split", "TaskData", "load_task"]
