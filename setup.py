@@ -35,7 +35,14 @@ setup(
         "tensorflow": TENSORFLOW,
         "jax": ["jax>=0.4.34"],
         "train": TRAIN,
-        "test": [*TRAIN, "jax>=0.4.34", "pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.9"],
+        "test": [
+            *TRAIN,
+            "jax>=0.4.34",
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "hypothesis>=6.100",
+            "ruff>=0.9",
+        ],
     },
     classifiers=[
         "License :: OSI Approved :: MIT License",

@@ -13,22 +13,42 @@ from pathlib import Path
 from evaluation.runs import RunError, common_parent, find_runs
 from training.cli import make_parser as training_parser
 from training.errors import DataNotFound, TrainingError
+from training.startup import describe_engine, prepare_environment
 
 
 def parser():
-    p = argparse.ArgumentParser(prog="python -m evaluation", description=__doc__,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        prog="python -m evaluation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     p.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or a folder of runs")
-    p.add_argument("--out", type=Path, metavar="FILE",
-                   help="the HTML page (default: report.html in the runs' common parent)")
+    p.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the HTML page (default: report.html in the runs' common parent)",
+    )
     p.add_argument("--plots", type=Path, metavar="DIR", help="write the plots there as PNG too")
-    p.add_argument("--data-dir", type=Path, metavar="DIR",
-                   default=training_parser().get_default("data_dir"),
-                   help="prepared data (default: as for `python -m training`)")
-    p.add_argument("--samples", type=_count, default=500, metavar="N",
-                   help="test samples for the sweep over resolutions (default: 500)")
-    p.add_argument("--no-model", action="store_true",
-                   help="leave out the plots that need a trained model and its data")
+    p.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        default=training_parser().get_default("data_dir"),
+        help="prepared data (default: as for `python -m training`)",
+    )
+    p.add_argument(
+        "--samples",
+        type=_count,
+        default=500,
+        metavar="N",
+        help="test samples for the sweep over resolutions (default: 500)",
+    )
+    p.add_argument(
+        "--no-model",
+        action="store_true",
+        help="leave out the plots that need a trained model and its data",
+    )
     return p
 
 
@@ -54,7 +74,8 @@ def main(argv=None):
 
 def _run(args):
     runs = find_runs(args.runs, _note)
-    _choose_backend(runs)
+    if not args.no_model:
+        _start(runs)
     from evaluation import report
     from evaluation.pages import build
     from training.summary import summary_table
@@ -87,16 +108,18 @@ def _figures(runs, args):
         _note(f"plots of {run.path} left out: {e}")
         return found
     _note(f"measuring {run.path}")
-    return found + figures.of_model(run, data.test, data.kind, args.samples,
-                                    note=lambda text: _note(f"    {text}"))
+    return found + figures.of_model(
+        run, data.test, data.kind, args.samples, note=lambda text: _note(f"    {text}")
+    )
 
 
-def _choose_backend(runs):
-    """The user's KERAS_BACKEND; else the runs' own, if it is installed here."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+def _start(runs):
+    """Start Keras on the user's KERAS_BACKEND; else on the runs' own, if it is installed here."""
     backend = (runs[0].metrics.get("environment") or {}).get("backend")
-    if backend and importlib.util.find_spec(backend):
-        os.environ.setdefault("KERAS_BACKEND", backend)
+    if not (backend and importlib.util.find_spec(backend)):
+        backend = "tensorflow"
+    prepare_environment(os.environ.get("KERAS_BACKEND", backend), devices=1)
+    _note(describe_engine())
 
 
 def _note(text):

@@ -13,8 +13,16 @@ from evaluation.report import write
 from evaluation.timing import Spread, alternate, paired_ratio
 
 
-def measure(cases, groups, sizes, repeats=5, warmup=2, jit="auto", modes=("train", "infer"),
-            note=lambda text: None):
+def measure(
+    cases,
+    groups,
+    sizes,
+    repeats=5,
+    warmup=2,
+    jit="auto",
+    modes=("train", "infer"),
+    note=lambda text: None,
+):
     """Times cases, group by group and mode by mode.
 
     Returns a list of records {"case", "group", "mode", "seconds": [repeats], "median",
@@ -57,16 +65,18 @@ def _measure_group(key, group, mode, ready, repeats, warmup, note):
     for name, values in seconds.items():
         facts = ready[name][1]
         ratios = {r: vars(paired_ratio(values, seconds[r])) for r in references}
-        records.append({
-            "case": name,
-            "group": key,
-            "mode": mode,
-            "seconds": values.tolist(),
-            "median": Spread.of(values).median,
-            "parameters": facts["parameters"],
-            "first_call_seconds": facts["first_call_seconds"][mode],
-            "ratios": ratios,
-        })
+        records.append(
+            {
+                "case": name,
+                "group": key,
+                "mode": mode,
+                "seconds": values.tolist(),
+                "median": Spread.of(values).median,
+                "parameters": facts["parameters"],
+                "first_call_seconds": facts["first_call_seconds"][mode],
+                "ratios": ratios,
+            }
+        )
     return records
 
 
@@ -135,15 +145,24 @@ def parser():
     p.add_argument("--hidden-resolution", type=_number(float, 1e-9), default=4.0)
     p.add_argument("--repeats", type=count, default=5, help="timed rounds")
     p.add_argument("--warmup", type=natural, default=2, help="calls before the first round")
-    p.add_argument("--backend", choices=("tensorflow", "jax", "torch"),
-                   default=os.environ.get("KERAS_BACKEND", "tensorflow"))
-    p.add_argument("--jit", choices=("auto", "on", "off"), default="auto",
-                   help="jit_compile of Model.compile")
-    p.add_argument("--mode", choices=("train", "infer"), action="append",
-                   help="repeatable; default: both")
+    p.add_argument(
+        "--backend",
+        choices=("tensorflow", "jax", "torch"),
+        default=os.environ.get("KERAS_BACKEND", "tensorflow"),
+    )
+    p.add_argument(
+        "--jit", choices=("auto", "on", "off"), default="auto", help="jit_compile of Model.compile"
+    )
+    p.add_argument(
+        "--mode", choices=("train", "infer"), action="append", help="repeatable; default: both"
+    )
     p.add_argument("--group", action="append", help="repeatable; default: all (see --list)")
-    p.add_argument("--case", action="append", metavar="TEXT",
-                   help="only cases whose name contains TEXT, and their references; repeatable")
+    p.add_argument(
+        "--case",
+        action="append",
+        metavar="TEXT",
+        help="only cases whose name contains TEXT, and their references; repeatable",
+    )
     p.add_argument("--list", action="store_true", help="list groups and cases, time nothing")
     p.add_argument("--json", metavar="FILE", help="write every timing, sizes and versions there")
     return p
@@ -157,8 +176,14 @@ def main(argv=None):
     from evaluation.cases import GROUPS, Sizes, select
     from training.environment import describe_environment
 
-    sizes = Sizes(args.batch, args.timesteps, args.order, args.units, args.memory_resolution,
-                  args.hidden_resolution)
+    sizes = Sizes(
+        args.batch,
+        args.timesteps,
+        args.order,
+        args.units,
+        args.memory_resolution,
+        args.hidden_resolution,
+    )
     try:
         cases = select(args.group, args.case)
     except ValueError as e:
@@ -186,17 +211,32 @@ def main(argv=None):
     print(", ".join(f"{k} {v}" for k, v in versions.items()))
     machine = facts["machine"]
     print(f"{facts['backend']} backend, {machine['cpu']}, {machine['cores']} cores")
-    print(", ".join(f"{k} {v:g}" for k, v in vars(sizes).items())
-          + f", jit {args.jit}, {args.repeats} rounds, cases taking turns")
+    print(
+        ", ".join(f"{k} {v:g}" for k, v in vars(sizes).items())
+        + f", jit {args.jit}, {args.repeats} rounds, cases taking turns"
+    )
     print("Ratios: median [quartiles] of the ratios formed round by round; below 1 = faster.")
     jit = {"auto": "auto", "on": True, "off": False}[args.jit]
-    records = measure(cases, GROUPS, sizes, args.repeats, args.warmup, jit,
-                      tuple(args.mode or ("train", "infer")), _progress)
+    records = measure(
+        cases,
+        GROUPS,
+        sizes,
+        args.repeats,
+        args.warmup,
+        jit,
+        tuple(args.mode or ("train", "infer")),
+        _progress,
+    )
     _progress("")
     print(format_records(records, GROUPS))
     if args.json:
-        content = {"environment": facts, "sizes": vars(sizes), "jit": args.jit,
-                   "repeats": args.repeats, "records": records}
+        content = {
+            "environment": facts,
+            "sizes": vars(sizes),
+            "jit": args.jit,
+            "repeats": args.repeats,
+            "records": records,
+        }
         write(args.json, json.dumps(content, indent=1) + "\n")
     return 1 if any("failed" in r for r in records) else 0
 

@@ -104,7 +104,8 @@ def select(groups=None, names=None):
             )
         used = {c.group for c in chosen if c.name in wanted}
         chosen = [
-            c for c in chosen
+            c
+            for c in chosen
             if c.name in wanted or (c.group in used and c.name in GROUPS[c.group].references)
         ]
     return chosen
@@ -190,9 +191,7 @@ def _keras_lmu_recurrent(s, return_sequences):
 def _keras_lmu_feedforward(s, return_sequences):
     import keras_lmu
 
-    return keras_lmu.LMUFeedforward(
-        **_lmu_arguments(s, False), return_sequences=return_sequences
-    )
+    return keras_lmu.LMUFeedforward(**_lmu_arguments(s, False), return_sequences=return_sequences)
 
 
 @_both("HybridLMU (recurrent), spiking")

@@ -25,11 +25,15 @@ def of_histories(runs):
         title = f"{task}: accuracy and resolution over epochs"
         figure = plots.epochs([r for r in runs if r.task == task], title)
         if figure is not None:
-            figures.append(Figure(
-                f"{task}-epochs", title, to_png(figure),
-                "Every line is one run; runs that differ only in the seed share a colour. The best "
-                "epoch is chosen on the validation data, never on the test data.",
-            ))
+            figures.append(
+                Figure(
+                    f"{task}-epochs",
+                    title,
+                    to_png(figure),
+                    "Every line is one run; runs that differ only in the seed share a colour. The "
+                    "best epoch is chosen on the validation data, never on the test data.",
+                )
+            )
     return figures
 
 
@@ -65,19 +69,23 @@ def of_model(run, test, kind, samples=500, factors=measure.FACTORS, note=lambda 
     chart = plots.accuracy_against_bits(points, metric, reference, title)
     return [
         Figure(
-            f"{run.path.name}-bits", title, to_png(chart),
+            f"{run.path.name}-bits",
+            title,
+            to_png(chart),
             f"One set of weights ({run.path.name}/best.keras); every resolution is multiplied by "
             f"the factor at the marker, nothing is trained again. Measured on the {seen}; "
             "the dashed line is the non-spiking score of the same weights on the whole test set.",
         ),
         Figure(
-            f"{run.path.name}-raster", "Counts of one test sample",
+            f"{run.path.name}-raster",
+            "Counts of one test sample",
             to_png(plots.raster(part.x[0], sample, f"{where}: counts of the first test sample")),
             "Each row is a neuron, each column a time step; white is no event, red a positive "
             "and blue a negative count. The input of the network is on top.",
         ),
         Figure(
-            f"{run.path.name}-histograms", "How often each count occurs",
+            f"{run.path.name}-histograms",
+            "How often each count occurs",
             to_png(plots.histograms(histogram, f"{where}: how often each count occurs")),
             f"Over all neurons and steps of {len(few)} test samples.",
         ),

@@ -27,12 +27,14 @@ def resolution_sweep(model, score, bits, factors=FACTORS, note=lambda text: None
             note(f"resolutions × {factor:g}")
             for variable, value in zip(variables, trained, strict=True):
                 variable.assign(value * factor)
-            points.append({
-                "factor": factor,
-                "resolutions": [float(np.mean(value * factor)) for value in trained],
-                "activity_bits": float(bits()),
-                **score(),
-            })
+            points.append(
+                {
+                    "factor": factor,
+                    "resolutions": [float(np.mean(value * factor)) for value in trained],
+                    "activity_bits": float(bits()),
+                    **score(),
+                }
+            )
     finally:
         for variable, value in zip(variables, trained, strict=True):
             variable.assign(value)

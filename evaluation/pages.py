@@ -14,20 +14,32 @@ def build(runs, figures):
     now = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
     sections = [report.section("Summary", _summary(runs))]
     sections += [report.figure(f.title, f.png, f.caption) for f in figures]
-    sections.append(report.section(
-        "Operations and energy",
-        '<p class="note">Every product is listed by itself, the memory\'s own A and B products '
-        "too. Energies are estimates from published constants, each with its source.</p>"
-        + "".join(_costs(run) for run in runs),
-    ))
-    sections.append(report.section(
-        "Environment and options",
-        "".join(report.details(run.path.name, _origin(run),
-                               report.block(tables.environment(run))
-                               + report.block(tables.options(run))) for run in runs),
-    ))
-    return report.page(f"Runs on {tasks}", f"{len(runs)} runs ({models}), made {now} by "
-                       "python -m evaluation", sections)
+    sections.append(
+        report.section(
+            "Operations and energy",
+            '<p class="note">Every product is listed by itself, the memory\'s own A and B products '
+            "too. Energies are estimates from published constants, each with its source.</p>"
+            + "".join(_costs(run) for run in runs),
+        )
+    )
+    sections.append(
+        report.section(
+            "Environment and options",
+            "".join(
+                report.details(
+                    run.path.name,
+                    _origin(run),
+                    report.block(tables.environment(run)) + report.block(tables.options(run)),
+                )
+                for run in runs
+            ),
+        )
+    )
+    return report.page(
+        f"Runs on {tasks}",
+        f"{len(runs)} runs ({models}), made {now} by python -m evaluation",
+        sections,
+    )
 
 
 def _summary(runs):
@@ -37,13 +49,13 @@ def _summary(runs):
     end = lines.index("")
     cells = [[line[a:b].strip() for a, b in spans] for line in lines[:1] + lines[2:end]]
     legend = " ".join(lines[end:]).strip()
-    return (report.table(cells[0], cells[1:])
-            + f'<p class="note">{report.escape(legend)}</p>')
+    return report.table(cells[0], cells[1:]) + f'<p class="note">{report.escape(legend)}</p>'
 
 
 def _costs(run):
-    content = "".join(report.block(make(run))
-                      for make in (tables.activities, tables.products, tables.energy))
+    content = "".join(
+        report.block(make(run)) for make in (tables.activities, tables.products, tables.energy)
+    )
     return report.details(run.path.name, run.label, content or '<p class="note">not measured</p>')
 
 

@@ -38,8 +38,13 @@ def epochs(runs, title="Accuracy and resolution over epochs"):
     names = list(dict.fromkeys(name for c in curves for name in c))
     with styled():
         figure, axes = plt.subplots(
-            2 if names else 1, 1, sharex=True, squeeze=False, layout="constrained",
-            figsize=(WIDTH, 5.4 if names else 3.6), height_ratios=[2.2, 1] if names else [1],
+            2 if names else 1,
+            1,
+            sharex=True,
+            squeeze=False,
+            layout="constrained",
+            figsize=(WIDTH, 5.4 if names else 3.6),
+            height_ratios=[2.2, 1] if names else [1],
         )
         axes = axes[:, 0]
         for run, resolutions in zip(shown, curves, strict=True):
@@ -53,17 +58,25 @@ def epochs(runs, title="Accuracy and resolution over epochs"):
                 axes[1].plot(x, values, ls=LINES[names.index(name) % len(LINES)], **style)
         axes[0].set_title(title)
         _score_axis(axes[0], key, [r.history.get(f"val_{key}", []) for r in shown])
-        _legend(axes[0], [
-            *((model, {"color": colour}) for model, colour in palette.items()),
-            ("validation", {"color": MUTED}),
-            *([("training", {"color": MUTED, **TRAINING})] if key in shown[0].history else []),
-        ])
+        _legend(
+            axes[0],
+            [
+                *((model, {"color": colour}) for model, colour in palette.items()),
+                ("validation", {"color": MUTED}),
+                *([("training", {"color": MUTED, **TRAINING})] if key in shown[0].history else []),
+            ],
+        )
         if names:
             axes[1].set_yscale("log", base=2)
             _plain_log(axes[1].yaxis)
             axes[1].set_ylabel("resolution\n(levels per unit)")
-            _legend(axes[1], [(name, {"color": MUTED, "ls": LINES[i % len(LINES)]})
-                              for i, name in enumerate(names)])
+            _legend(
+                axes[1],
+                [
+                    (name, {"color": MUTED, "ls": LINES[i % len(LINES)]})
+                    for i, name in enumerate(names)
+                ],
+            )
         axes[-1].set_xlabel("epoch")
         axes[-1].xaxis.set_major_locator(MaxNLocator(12, integer=True, steps=(1, 2, 5, 10)))
     return figure
@@ -93,8 +106,12 @@ def _score_axis(ax, key, curves):
 
 def _legend(ax, entries):
     """Legend to the right of the axes, clear of the data. entries: (label, line style) pairs."""
-    ax.legend([plt.Line2D([], [], **style) for _, style in entries],
-              [label for label, _ in entries], loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    ax.legend(
+        [plt.Line2D([], [], **style) for _, style in entries],
+        [label for label, _ in entries],
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+    )
 
 
 def _lowest_shown(curves):
@@ -116,17 +133,37 @@ def accuracy_against_bits(points, metric="accuracy", reference=None, title=None)
     with styled():
         figure, ax = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
         if all(p.get("low") is not None for p in points):
-            ax.fill_between(bits, [p["low"] for p in points], [p["high"] for p in points],
-                            color=PALETTE[0], alpha=0.13, lw=0, label="95 % interval")
+            ax.fill_between(
+                bits,
+                [p["low"] for p in points],
+                [p["high"] for p in points],
+                color=PALETTE[0],
+                alpha=0.13,
+                lw=0,
+                label="95 % interval",
+            )
         ax.plot(bits, scores, color=PALETTE[0], marker="o", ms=6, label="spiking, same weights")
         for p in points:
             trained = p["factor"] == 1
             if trained:
-                ax.plot(p["activity_bits"], p["score"], "o", ms=11, mfc="none",
-                        mec=PALETTE[1], mew=1.8, label="as trained")
-            ax.annotate(_factor(p["factor"]), (p["activity_bits"], p["score"]), (5, -13),
-                        textcoords="offset points", fontsize=8.5,
-                        color=PALETTE[1] if trained else MUTED)
+                ax.plot(
+                    p["activity_bits"],
+                    p["score"],
+                    "o",
+                    ms=11,
+                    mfc="none",
+                    mec=PALETTE[1],
+                    mew=1.8,
+                    label="as trained",
+                )
+            ax.annotate(
+                _factor(p["factor"]),
+                (p["activity_bits"], p["score"]),
+                (5, -13),
+                textcoords="offset points",
+                fontsize=8.5,
+                color=PALETTE[1] if trained else MUTED,
+            )
         if reference is not None:
             ax.axhline(reference, color=INK, lw=1.1, ls=(0, (4, 3)), label="non-spiking")
         ax.margins(x=0.07, y=0.12)
@@ -154,26 +191,39 @@ def raster(x, activities, title="Counts of one test sample"):
     rows = len(activities)
     with styled():
         figure, axes = plt.subplots(
-            1 + rows, 1, sharex=True, squeeze=False, layout="constrained",
-            figsize=(WIDTH, 1.7 + 2.5 * rows), height_ratios=[0.75] + [1.6] * rows,
+            1 + rows,
+            1,
+            sharex=True,
+            squeeze=False,
+            layout="constrained",
+            figsize=(WIDTH, 1.7 + 2.5 * rows),
+            height_ratios=[0.75] + [1.6] * rows,
         )
         axes = axes[:, 0]
         if x.shape[1] <= 4:
             for i in range(x.shape[1]):
-                axes[0].step(np.arange(len(x)), x[:, i], where="mid", lw=1.1,
-                             color=PALETTE[i % len(PALETTE)])
+                axes[0].step(
+                    np.arange(len(x)), x[:, i], where="mid", lw=1.1, color=PALETTE[i % len(PALETTE)]
+                )
             axes[0].set_ylabel("input")
         else:
-            axes[0].imshow(x.T, aspect="auto", cmap="Greys", interpolation="nearest",
-                           origin="lower")
+            axes[0].imshow(
+                x.T, aspect="auto", cmap="Greys", interpolation="nearest", origin="lower"
+            )
             axes[0].grid(False)
             axes[0].yaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes[0].set_ylabel("input\nfeature")
         axes[0].set_title(title)
         for ax, (name, (counts, resolution)) in zip(axes[1:], activities.items(), strict=True):
             counts = np.asarray(counts).reshape(len(counts), -1)
-            image = ax.imshow(counts.T, aspect="auto", cmap=DIVERGING, norm=_count_norm(counts),
-                              interpolation="nearest", origin="lower")
+            image = ax.imshow(
+                counts.T,
+                aspect="auto",
+                cmap=DIVERGING,
+                norm=_count_norm(counts),
+                interpolation="nearest",
+                origin="lower",
+            )
             ax.set_title(_activity_title(name, resolution), fontsize=10, pad=5)
             ax.set_ylabel("neuron")
             ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -213,14 +263,22 @@ def histograms(histogram, title="How often each count occurs"):
     rows = -(-len(histogram) // columns)
     palette = colours(histogram)
     with styled():
-        figure, axes = plt.subplots(rows, columns, squeeze=False, sharey=True,
-                                    figsize=(WIDTH, 0.5 + 2.9 * rows), layout="constrained")
-        for ax in axes.flat[len(histogram):]:
+        figure, axes = plt.subplots(
+            rows,
+            columns,
+            squeeze=False,
+            sharey=True,
+            figsize=(WIDTH, 0.5 + 2.9 * rows),
+            layout="constrained",
+        )
+        for ax in axes.flat[len(histogram) :]:
             ax.set_visible(False)
-        for ax, (name, (values, shares, resolution)) in zip(axes.flat, histogram.items(),
-                                                            strict=False):
-            ax.bar(values, shares, width=0.82 if len(values) < 80 else 1.0, color=palette[name],
-                   lw=0)
+        for ax, (name, (values, shares, resolution)) in zip(
+            axes.flat, histogram.items(), strict=False
+        ):
+            ax.bar(
+                values, shares, width=0.82 if len(values) < 80 else 1.0, color=palette[name], lw=0
+            )
             ax.set_yscale("log")
             ax.set_title(_activity_title(name, resolution), fontsize=10)
             ax.set_xlabel("count in one step")

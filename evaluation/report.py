@@ -60,11 +60,14 @@ def table(columns, rows):
     head = "".join(cell("th", c, i) for i, c in enumerate(columns))
     body = "".join(
         f"<tr{' class=sum' if row[0] == 'sum' else ''}>"
-        + "".join(cell("td", value, i) for i, value in enumerate(row)) + "</tr>"
+        + "".join(cell("td", value, i) for i, value in enumerate(row))
+        + "</tr>"
         for row in rows
     )
-    return (f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-            f"<tbody>{body}</tbody></table></div>")
+    return (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
 
 
 def _numeric(text):
@@ -82,8 +85,11 @@ def block(item):
 def figure(title, png, caption):
     """HTML section with one PNG inside."""
     data = base64.b64encode(png).decode("ascii")
-    return section("", f'<figure><img alt="{escape(title)}" src="data:image/png;base64,{data}">'
-                       f"<figcaption>{escape(caption)}</figcaption></figure>")
+    return section(
+        "",
+        f'<figure><img alt="{escape(title)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>",
+    )
 
 
 def section(title, content):
@@ -92,8 +98,10 @@ def section(title, content):
 
 
 def details(title, aside, content):
-    return (f'<details><summary>{escape(title)}<span class="muted">{escape(aside)}</span></summary>'
-            f"{content}</details>")
+    return (
+        f'<details><summary>{escape(title)}<span class="muted">{escape(aside)}</span></summary>'
+        f"{content}</details>"
+    )
 
 
 def page(title, subtitle, sections):
@@ -103,7 +111,8 @@ def page(title, subtitle, sections):
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{CSS}</style></head><body><main>"
         f'<h1>{escape(title)}</h1><p class="muted">{escape(subtitle)}</p>'
-        + "\n".join(sections) + "</main></body></html>\n"
+        + "\n".join(sections)
+        + "</main></body></html>\n"
     )
 
 

@@ -49,17 +49,34 @@ def resolution(value):
 def activities(run):
     """One row a quantized activity."""
     rows = [
-        (a["name"], resolution(a.get("resolution")), number(a.get("neurons")),
-         *(number(a.get(k)) for k in ("provisioned_bits", "activity_bits", "significant_bits",
-                                      "entropy_bits")),
-         percent(a.get("share_of_zeros")), number(a.get("mean_abs_count")),
-         f"{number(a.get('count_min'))} to {number(a.get('count_max'))}")
+        (
+            a["name"],
+            resolution(a.get("resolution")),
+            number(a.get("neurons")),
+            *(
+                number(a.get(k))
+                for k in ("provisioned_bits", "activity_bits", "significant_bits", "entropy_bits")
+            ),
+            percent(a.get("share_of_zeros")),
+            number(a.get("mean_abs_count")),
+            f"{number(a.get('count_min'))} to {number(a.get('count_max'))}",
+        )
         for a in run.activity.get("activities", [])
     ]
     return Table(
         "Activities",
-        ("activity", "resolution", "neurons", "provisioned bits", "activity bits",
-         "significant bits", "entropy bits", "zeros", "mean |count|", "counts"),
+        (
+            "activity",
+            "resolution",
+            "neurons",
+            "provisioned bits",
+            "activity bits",
+            "significant bits",
+            "entropy bits",
+            "zeros",
+            "mean |count|",
+            "counts",
+        ),
         rows,
         "Activity bits: log2(range + 1) per neuron, averaged. Significant bits: mean bit length of "
         "|count|, 0 for a zero. Entropy: bits per neuron and step.",
@@ -71,8 +88,12 @@ def products(run):
     keys = ("weights", "dense_macs", "effective_macs", "effective_acs", "strict_acs", "graded_acs")
     listed = run.activity.get("products", [])
     rows = [
-        (p["name"], p.get("kind", ""), resolution(p.get("input_resolution")),
-         *(number(p.get(k)) for k in keys))
+        (
+            p["name"],
+            p.get("kind", ""),
+            resolution(p.get("input_resolution")),
+            *(number(p.get(k)) for k in keys),
+        )
         for p in listed
     ]
     if listed:
@@ -80,8 +101,17 @@ def products(run):
         rows.append(("sum", "", "", *(number(s) for s in sums)))
     return Table(
         "Products",
-        ("product", "kind", "input resolution", "weights", "dense MACs", "effective MACs",
-         "effective ACs", "strict ACs", "graded ACs"),
+        (
+            "product",
+            "kind",
+            "input resolution",
+            "weights",
+            "dense MACs",
+            "effective MACs",
+            "effective ACs",
+            "strict ACs",
+            "graded ACs",
+        ),
         rows,
         f"Operations {run.activity.get('unit', 'per sample (whole sequence)')}, "
         f"{number(run.activity.get('timesteps'))} steps, mean of "
@@ -92,9 +122,15 @@ def products(run):
 def energy(run):
     """One row an energy preset, with its process node, precision and source."""
     rows = [
-        (e["preset"], f"{number(e.get('process_nm'))} nm" if e.get("process_nm") else "–",
-         e.get("precision") or "–", joules(e.get("compute_joules")),
-         joules(e.get("memory_joules")), joules(e.get("total_joules")), e.get("source", ""))
+        (
+            e["preset"],
+            f"{number(e.get('process_nm'))} nm" if e.get("process_nm") else "–",
+            e.get("precision") or "–",
+            joules(e.get("compute_joules")),
+            joules(e.get("memory_joules")),
+            joules(e.get("total_joules")),
+            e.get("source", ""),
+        )
         for e in run.activity.get("energy", [])
     ]
     return Table(

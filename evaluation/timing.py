@@ -59,7 +59,6 @@ def paired_ratio(seconds, reference):
     seconds, reference = np.asarray(seconds), np.asarray(reference)
     if seconds.shape != reference.shape:
         raise ValueError(
-            "paired timings must have one shape; "
-            f"received: {seconds.shape} and {reference.shape}"
+            f"paired timings must have one shape; received: {seconds.shape} and {reference.shape}"
         )
     return Spread.of(seconds / reference)

@@ -11,6 +11,7 @@ from training.config import (
     MODELS,
     OPTIMIZERS,
     PRECISIONS,
+    SCHEDULES,
     TASK_NAMES,
     make_config,
 )
@@ -60,6 +61,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--epochs", type=int, metavar="INT", help="passes over the training data")
     add("--batch-size", type=int, metavar="INT", help="samples a step, over all devices")
     add("--learning-rate", type=float, metavar="FLOAT", help="step size of the optimizer")
+    add("--schedule", choices=SCHEDULES, help="of the learning rate over all steps")
+    add("--clip-norm", type=float, metavar="FLOAT", help="bound on the norm of the gradient")
     add("--optimizer", choices=OPTIMIZERS, help="optimizer (recipe: adam)")
     add("--dropout", type=float, metavar="FLOAT", help="dropout before the readout (recipe: 0)")
 
@@ -85,7 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--data-dir", type=Path, default=_default_data_dir(), metavar="DIR",
         help="prepared data; without: $HYBRID_LMU_DATA, then ../shared/data")  # fmt: skip
     add("--report-samples", type=int, metavar="INT",
-        help="test samples to count bits and operations on (recipe: 256)")  # fmt: skip
+        help="test samples to count bits and operations on (recipe: all)")  # fmt: skip
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--resume", action="store_true", help="go on with runs that were killed")
     group.add_argument("--overwrite", action="store_true", help="replace earlier runs")

@@ -54,15 +54,16 @@ def _start_afresh(config):
 
 def _train(config, task, units, folder, stream):
     # Only the training is distributed: the best model is judged on one device.
+    batches = EpochBatches(task.train, config.batch_size, config.seed)
+    steps = config.epochs * len(batches)
     with device_scope(config.devices):
         model = build_model(config, task, units)
         model.compile(
-            optimizer=make_optimizer(config),
+            optimizer=make_optimizer(config, steps),
             loss=_loss(task),
             weighted_metrics=_metrics(task),
             jit_compile={"auto": "auto", "on": True, "off": False}[config.jit],
         )
-        batches = EpochBatches(task.train, config.batch_size, config.seed)
         recorder = EpochRecorder(folder, task, config, final_resolutions(config, model))
         start = restore(model, recorder, folder)
         model.fit(
@@ -81,14 +82,18 @@ def _train(config, task, units, folder, stream):
     return recorder
 
 
-def make_optimizer(config: RunConfig) -> keras.optimizers.Optimizer:
+def make_optimizer(config: RunConfig, steps: int) -> keras.optimizers.Optimizer:
+    """The optimizer of a run of that many training steps."""
     kinds = {
         "adam": keras.optimizers.Adam,
         "adamw": keras.optimizers.AdamW,
         "rmsprop": keras.optimizers.RMSprop,
         "sgd": keras.optimizers.SGD,
     }
-    return kinds[config.optimizer](learning_rate=config.learning_rate)
+    rate = config.learning_rate
+    if config.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps)
+    return kinds[config.optimizer](learning_rate=rate, global_clipnorm=config.clip_norm)
 
 
 def _loss(task):
@@ -110,6 +115,9 @@ def _judge(config, task, units, folder, recorder):
     """Scores, bits and operations of best.keras; only this looks at the test split."""
     keras.utils.set_random_seed(config.seed)  # the same draws whether or not it was resumed
     model = folder.read_model("best.keras")
+    for layer in model.layers:
+        if isinstance(layer, hybrid_lmu.HybridLMU):
+            layer.simulation = "full"  # judged on every step, however it was trained
 
     def score(split):
         return evaluate(model, split, task.kind, config.batch_size)

@@ -6,11 +6,10 @@ import textwrap
 
 NOTHING = "-"
 
-# Title, preset, key of its entry: compute only and with memory, and a measured chip.
+# Title, preset, key of its entry: compute only, and with memory.
 ENERGY = (
     ("E comp.", "horowitz-fp32", "compute_joules"),
     ("E +mem.", "horowitz-fp32", "total_joules"),
-    ("E loihi", "loihi", "total_joules"),
 )
 
 

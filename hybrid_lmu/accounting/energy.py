@@ -144,9 +144,7 @@ def preset_energy(preset, products, updates):
             else _dense_memory(row, row["effective_macs"], bits, bits, bits)
             for row in products
         )
-    return _entry(
-        preset.name, preset.process_nm, preset.source, preset.precision, compute, memory
-    )
+    return _entry(preset.name, preset.process_nm, preset.source, preset.precision, compute, memory)
 
 
 def baseline_energy(products):

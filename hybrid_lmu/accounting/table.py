@@ -16,8 +16,19 @@ def summary(report):
     ]
     if report.activities:
         lines += _table(
-            ["quantized activity", "neurons", "resolution", "activity bits", "provisioned",
-             "significant", "(n != 0)", "entropy", "zeros", "mean |n|", "range"],
+            [
+                "quantized activity",
+                "neurons",
+                "resolution",
+                "activity bits",
+                "provisioned",
+                "significant",
+                "(n != 0)",
+                "entropy",
+                "zeros",
+                "mean |n|",
+                "range",
+            ],
             [_activity(row) for row in report.activities],
         )
     else:
@@ -28,8 +39,17 @@ def summary(report):
     rows.append(["total per sample", "", "", *(_number(value) for value in total), ""])
     rows.append(["total per step", "", "", *(_number(value / steps) for value in total), ""])
     lines += _table(
-        ["product", "kind", "weights", "dense MACs", "effective MACs", "effective ACs",
-         "strict ACs", "graded ACs", "input"],
+        [
+            "product",
+            "kind",
+            "weights",
+            "dense MACs",
+            "effective MACs",
+            "effective ACs",
+            "strict ACs",
+            "graded ACs",
+            "input",
+        ],
         rows,
         rules=(len(rows) - 2,),
     )

@@ -99,8 +99,13 @@ class Tape:
         """Add the products of a convolution, ``convolve(inputs, kernel)``."""
         resolution = None if x.resolution is Raw else x.resolution
         meeting = Meeting(
-            "product", "kernel", resolution, "input", layer.kernel,
-            dtype=x.dtype, raw=x.resolution is Raw,
+            "product",
+            "kernel",
+            resolution,
+            "input",
+            layer.kernel,
+            dtype=x.dtype,
+            raw=x.resolution is Raw,
         )
         y, code, error = _code(meeting, x.tensor, None)
         events = y != 0 if resolution is None else code != 0

@@ -108,9 +108,11 @@ def _watch_hybrid(cell, x, states):
     resolution = cell.quantizer.resolution
     pairs = cell_pairs(cell.cell, [x], Signal(states[0], _fed_back(cell)))
     output, states = cell(x.tensor, states)
-    return Signal(output, resolution), states, pairs + [
-        _activity("output", output, resolution, cell.output_state in (None, 0))
-    ]
+    return (
+        Signal(output, resolution),
+        states,
+        pairs + [_activity("output", output, resolution, cell.output_state in (None, 0))],
+    )
 
 
 def _activity(name, tensor, resolution, held):
@@ -163,10 +165,7 @@ def _fed_back(hybrid):
 def _hidden(pairs):
     """Name the products of a hidden cell: its input is the memory, not that of the layer."""
     return prefixed(
-        [
-            (replace(m, kind="hidden") if m.kind == "input" else m, tensor)
-            for m, tensor in pairs
-        ],
+        [(replace(m, kind="hidden") if m.kind == "input" else m, tensor) for m, tensor in pairs],
         "hidden",
     )
 

@@ -9,36 +9,73 @@ import pytest
 def activity_dict(spiking=True):
     resolution = 2.0 if spiking else None
     product = {
-        "name": "hybrid_lmu/memory A", "kind": "memory", "weights": 2304, "dense_macs": 147456,
-        "effective_macs": 140000.0, "effective_acs": 0, "strict_acs": 0, "graded_acs": 0,
+        "name": "hybrid_lmu/memory A",
+        "kind": "memory",
+        "weights": 2304,
+        "dense_macs": 147456,
+        "effective_macs": 140000.0,
+        "effective_acs": 0,
+        "strict_acs": 0,
+        "graded_acs": 0,
         "input_resolution": None,
     }
     hidden = product | {
-        "name": "hybrid_lmu/hidden kernel", "kind": "hidden", "weights": 3500, "dense_macs": 224000,
-        "effective_macs": 100.5, "effective_acs": 9000, "strict_acs": 8000, "graded_acs": 12000,
+        "name": "hybrid_lmu/hidden kernel",
+        "kind": "hidden",
+        "weights": 3500,
+        "dense_macs": 224000,
+        "effective_macs": 100.5,
+        "effective_acs": 9000,
+        "strict_acs": 8000,
+        "graded_acs": 12000,
         "input_resolution": [1.0, 2.0],
     }
     activities = [
-        {"name": name, "layer": "hybrid_lmu", "resolution": resolution, "neurons": 48,
-         "activity_bits": bits, "provisioned_bits": 4, "significant_bits": 0.7,
-         "significant_bits_nonzero": 1.4, "entropy_bits": 1.2, "share_of_zeros": 0.61,
-         "mean_abs_count": 0.5, "count_min": -7, "count_max": 8}
+        {
+            "name": name,
+            "layer": "hybrid_lmu",
+            "resolution": resolution,
+            "neurons": 48,
+            "activity_bits": bits,
+            "provisioned_bits": 4,
+            "significant_bits": 0.7,
+            "significant_bits_nonzero": 1.4,
+            "entropy_bits": 1.2,
+            "share_of_zeros": 0.61,
+            "mean_abs_count": 0.5,
+            "count_min": -7,
+            "count_max": 8,
+        }
         for name, bits in (("hybrid_lmu/memory", 3.6), ("hybrid_lmu/hidden", 2.1))
     ]
     return {
-        "unit": "per sample (whole sequence)", "samples": 256, "timesteps": 64,
+        "unit": "per sample (whole sequence)",
+        "samples": 256,
+        "timesteps": 64,
         "activities": activities if spiking else [],
         "products": [product, hidden],
-        "totals": {"dense_macs": 371456, "effective_macs": 140100.5, "effective_acs": 9000,
-                   "strict_acs": 8000, "graded_acs": 12000,
-                   "activity_bits": 2.85 if spiking else None,
-                   "significant_bits": 0.7 if spiking else None,
-                   "share_of_zeros": 0.61 if spiking else None},
-        "neurobench": {}, "footprint": {"stored_bytes": 24000, "packed_bytes": 24000},
+        "totals": {
+            "dense_macs": 371456,
+            "effective_macs": 140100.5,
+            "effective_acs": 9000,
+            "strict_acs": 8000,
+            "graded_acs": 12000,
+            "activity_bits": 2.85 if spiking else None,
+            "significant_bits": 0.7 if spiking else None,
+            "share_of_zeros": 0.61 if spiking else None,
+        },
+        "neurobench": {},
+        "footprint": {"stored_bytes": 24000, "packed_bytes": 24000},
         "energy": [
-            {"preset": "horowitz-fp32", "process_nm": 45, "source": "Horowitz, ISSCC 2014 <table>",
-             "compute_joules": 6.4e-7, "memory_joules": None, "total_joules": 6.4e-7,
-             "precision": "float32"},
+            {
+                "preset": "horowitz-fp32",
+                "process_nm": 45,
+                "source": "Horowitz, ISSCC 2014 <table>",
+                "compute_joules": 6.4e-7,
+                "memory_joules": None,
+                "total_joules": 6.4e-7,
+                "precision": "float32",
+            },
         ],
     }
 
@@ -49,9 +86,11 @@ def make_run(folder, model="hybrid-lmu", seed=0, epochs=12, task="digits", accur
     t = np.arange(1, epochs + 1)
     curve = accuracy - 0.8 * np.exp(-t / 3) + 0.004 * rng.standard_normal(epochs)
     history = {
-        "epoch": (t - 1).tolist(), "loss": np.exp(-t / 4).tolist(),
+        "epoch": (t - 1).tolist(),
+        "loss": np.exp(-t / 4).tolist(),
         "val_loss": np.exp(-t / 5).tolist(),
-        "accuracy": np.minimum(curve + 0.02, 1).tolist(), "val_accuracy": curve.tolist(),
+        "accuracy": np.minimum(curve + 0.02, 1).tolist(),
+        "val_accuracy": curve.tolist(),
     }
     if spiking:
         history["resolutions"] = [
@@ -59,15 +98,28 @@ def make_run(folder, model="hybrid-lmu", seed=0, epochs=12, task="digits", accur
         ]
     config = {"task": task, "model": model, "seed": seed, "epochs": epochs, "batch_size": 32}
     metrics = {
-        "task": task, "model": model, "seed": seed,
+        "task": task,
+        "model": model,
+        "seed": seed,
         "test": {"accuracy": accuracy, "interval": [accuracy - 0.02, accuracy + 0.015], "n": 360},
-        "validation": {"accuracy": accuracy, "interval": [accuracy - 0.02, accuracy + 0.02],
-                       "n": 270},
-        "best_epoch": epochs - 1, "parameters": 6000 + seed, "non_trainable": 2352,
-        "activity": activity_dict(spiking), "seconds": 21.5, "config": config,
-        "environment": {"versions": {"python": "3.11", "keras": "3.15.1"}, "backend": "tensorflow",
-                        "commit": "abc1234", "date": "2026-11-21T00:00:00",
-                        "machine": {"cpu": "a cpu", "cores": 4}},
+        "validation": {
+            "accuracy": accuracy,
+            "interval": [accuracy - 0.02, accuracy + 0.02],
+            "n": 270,
+        },
+        "best_epoch": epochs - 1,
+        "parameters": 6000 + seed,
+        "non_trainable": 2352,
+        "activity": activity_dict(spiking),
+        "seconds": 21.5,
+        "config": config,
+        "environment": {
+            "versions": {"python": "3.11", "keras": "3.15.1"},
+            "backend": "tensorflow",
+            "commit": "abc1234",
+            "date": "2026-11-21T00:00:00",
+            "machine": {"cpu": "a cpu", "cores": 4},
+        },
     }
     if spiking:
         metrics["non_spiking_test"] = dict(metrics["test"], accuracy=accuracy + 0.004)
@@ -88,7 +140,11 @@ def write_run():
 def run_folders(tmp_path):
     """A parent folder with two hybrid runs, an LSTM and a GRU run, without saved models."""
     parent = tmp_path / "runs"
-    for model, seed, accuracy in (("hybrid-lmu", 0, 0.96), ("hybrid-lmu", 1, 0.95),
-                                  ("lstm", 0, 0.93), ("gru", 0, 0.94)):
+    for model, seed, accuracy in (
+        ("hybrid-lmu", 0, 0.96),
+        ("hybrid-lmu", 1, 0.95),
+        ("lstm", 0, 0.93),
+        ("gru", 0, 0.94),
+    ):
         make_run(parent, model, seed, accuracy=accuracy)
     return parent

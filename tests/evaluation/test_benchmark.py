@@ -45,7 +45,10 @@ def test_measure_gives_paired_ratios_to_the_first_reference_that_runs():
     cases = [toy("plain"), toy("other")]
     records = benchmark.measure(cases, GROUP, SMALL, repeats=3, warmup=0, jit=False)
     assert [(r["case"], r["mode"]) for r in records] == [
-        ("plain", "train"), ("other", "train"), ("plain", "infer"), ("other", "infer"),
+        ("plain", "train"),
+        ("other", "train"),
+        ("plain", "infer"),
+        ("other", "infer"),
     ]
     for plain, other in (records[:2], records[2:]):
         assert plain["ratios"] == {"plain": {"median": 1.0, "low": 1.0, "high": 1.0}}
@@ -62,11 +65,14 @@ def test_a_case_that_cannot_run_costs_only_itself():
         raise ValueError("no such layer\nsecond line")
 
     cases = [
-        toy("plain"), toy("broken", broken), toy("elsewhere", backends=("abacus",)),
+        toy("plain"),
+        toy("broken", broken),
+        toy("elsewhere", backends=("abacus",)),
         toy("unheard of", package="no_such_package_here"),
     ]
-    records = benchmark.measure(cases, GROUP, SMALL, repeats=1, warmup=0, jit=False,
-                                modes=("infer",))
+    records = benchmark.measure(
+        cases, GROUP, SMALL, repeats=1, warmup=0, jit=False, modes=("infer",)
+    )
     assert {r["case"]: r.get("failed") or r.get("skipped") for r in records} == {
         "plain": None,
         "broken": "ValueError: no such layer",
@@ -92,11 +98,28 @@ def test_selection_keeps_the_references():
 
 def test_command_line_writes_what_it_prints(tmp_path, capsys):
     file = tmp_path / "bench.json"
-    status = benchmark.main([
-        "--backend", keras.backend.backend(), "--group", "activation", "--batch", "2",
-        "--timesteps", "6", "--units", "4", "--repeats", "2", "--warmup", "0", "--jit", "off",
-        "--json", str(file),
-    ])
+    status = benchmark.main(
+        [
+            "--backend",
+            keras.backend.backend(),
+            "--group",
+            "activation",
+            "--batch",
+            "2",
+            "--timesteps",
+            "6",
+            "--units",
+            "4",
+            "--repeats",
+            "2",
+            "--warmup",
+            "0",
+            "--jit",
+            "off",
+            "--json",
+            str(file),
+        ]
+    )
     assert status == 0
     assert "SigmaDelta(ReLU)" in capsys.readouterr().out
     content = json.loads(file.read_text())

@@ -14,13 +14,15 @@ from training.tasks import Split
 def spiking_run(run_folders):
     """The first hybrid run with a small saved model for the digits task."""
     keras.utils.set_random_seed(0)
-    model = keras.Sequential([
-        keras.Input((64, 1)),
-        keras.layers.Dense(4),
-        hybrid_lmu.SigmaDelta("relu", resolution=2.0, name="hidden"),
-        keras.layers.GlobalAveragePooling1D(),
-        keras.layers.Dense(10),
-    ])
+    model = keras.Sequential(
+        [
+            keras.Input((64, 1)),
+            keras.layers.Dense(4),
+            hybrid_lmu.SigmaDelta("relu", resolution=2.0, name="hidden"),
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.Dense(10),
+        ]
+    )
     path = run_folders / "digits-hybrid-lmu-seed0"
     model.save(path / "best.keras")
     return path
@@ -29,11 +31,18 @@ def spiking_run(run_folders):
 def test_table_and_self_contained_report(run_folders, tmp_path, capsys):
     assert main([str(run_folders), "--no-model", "--plots", str(tmp_path / "png")]) == 0
     out = capsys.readouterr().out
-    assert "hybrid-lmu s1" in out and "test accuracy" in out
+    assert "hybrid-lmu s1" in out and "test % [95 % CI]" in out
     html = (run_folders / "report.html").read_text()
     assert not re.search(r'(src|href)="(?!data:)', html)
-    for text in ("hybrid-lmu s0", "hybrid_lmu/memory A", "45 nm", "Horowitz, ISSCC 2014 &lt;",
-                 "abc1234", "batch_size", "act.b"):
+    for text in (
+        "hybrid-lmu s0",
+        "hybrid_lmu/memory A",
+        "45 nm",
+        "Horowitz, ISSCC 2014 &lt;",
+        "abc1234",
+        "batch_size",
+        "act.b",
+    ):
         assert text in html, text
     assert html.count("<img ") == 1
     assert [p.name for p in (tmp_path / "png").iterdir()] == ["digits-epochs.png"]
@@ -46,7 +55,10 @@ def test_plots_of_a_model(spiking_run, tmp_path, capsys):
     assert out.read_text().count("<img ") == 4
     name = "digits-hybrid-lmu-seed0"
     assert {p.name for p in tmp_path.glob("*.png")} == {
-        "digits-epochs.png", f"{name}-bits.png", f"{name}-raster.png", f"{name}-histograms.png",
+        "digits-epochs.png",
+        f"{name}-bits.png",
+        f"{name}-raster.png",
+        f"{name}-histograms.png",
     }
     assert not (spiking_run / "report.html").exists()
 
@@ -56,12 +68,15 @@ def test_without_a_saved_model_the_report_says_so(run_folders, capsys):
     assert "plots of a model left out" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("break_it, message", [
-    (lambda p: (p / "metrics.json").unlink(), "not finished"),
-    (lambda p: (p / "metrics.json").write_text("{"), "cannot read"),
-    (lambda p: (p / "history.json").write_text("[]"), "JSON object"),
-    (lambda p: (p / "best.keras").write_bytes(b"no zip"), "best.keras"),
-])
+@pytest.mark.parametrize(
+    "break_it, message",
+    [
+        (lambda p: (p / "metrics.json").unlink(), "not finished"),
+        (lambda p: (p / "metrics.json").write_text("{"), "cannot read"),
+        (lambda p: (p / "history.json").write_text("[]"), "JSON object"),
+        (lambda p: (p / "best.keras").write_bytes(b"no zip"), "best.keras"),
+    ],
+)
 def test_broken_run_is_one_line_and_a_status(spiking_run, capsys, break_it, message):
     break_it(spiking_run)
     assert main([str(spiking_run)]) == 1

@@ -10,11 +10,13 @@ from hybrid_lmu import SigmaDelta, resolution_variables
 
 @pytest.fixture
 def model():
-    return keras.Sequential([
-        keras.Input((5, 3)),
-        SigmaDelta("relu", resolution=4.0, initial_error="zeros"),
-        SigmaDelta("relu", resolution=[1.0, 2.0, 3.0], initial_error="zeros"),
-    ])
+    return keras.Sequential(
+        [
+            keras.Input((5, 3)),
+            SigmaDelta("relu", resolution=4.0, initial_error="zeros"),
+            SigmaDelta("relu", resolution=[1.0, 2.0, 3.0], initial_error="zeros"),
+        ]
+    )
 
 
 def score_nothing():

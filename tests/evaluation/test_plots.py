@@ -44,8 +44,14 @@ def test_epochs_of_a_regression_show_the_loss(write_run, tmp_path):
 
 
 def point(factor, bits, score):
-    return {"factor": factor, "activity_bits": bits, "score": score, "low": score - 0.01,
-            "high": score + 0.01, "resolutions": [factor]}
+    return {
+        "factor": factor,
+        "activity_bits": bits,
+        "score": score,
+        "low": score - 0.01,
+        "high": score + 0.01,
+        "resolutions": [factor],
+    }
 
 
 def test_accuracy_against_bits_marks_the_trained_resolution():
@@ -81,8 +87,13 @@ def test_raster_takes_wide_inputs_and_large_counts(features):
 
 def test_histograms_have_a_log_axis_and_one_bar_a_count():
     values, shares = np.array([-1, 0, 2]), np.array([0.001, 0.9, 0.099])
-    figure = plots.histograms({"memory": (values, shares, 8.0), "hidden": ([0], [1.0], 2.0),
-                               "third": (values, shares, 2.0)})
+    figure = plots.histograms(
+        {
+            "memory": (values, shares, 8.0),
+            "hidden": ([0], [1.0], 2.0),
+            "third": (values, shares, 2.0),
+        }
+    )
     shown = [ax for ax in figure.axes if ax.get_visible()]
     assert len(shown) == 3
     assert shown[0].get_yscale() == "log" and len(shown[0].patches) == 3

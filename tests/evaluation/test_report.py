@@ -14,7 +14,9 @@ def hybrid(run_folders):
 def test_products_list_the_memory_by_itself_and_add_up(hybrid):
     table = tables.products(hybrid)
     assert [row[0] for row in table.rows] == [
-        "hybrid_lmu/memory A", "hybrid_lmu/hidden kernel", "sum",
+        "hybrid_lmu/memory A",
+        "hybrid_lmu/hidden kernel",
+        "sum",
     ]
     dense = table.columns.index("dense MACs")
     assert [row[dense] for row in table.rows] == ["147,456", "224,000", "371,456"]
@@ -24,8 +26,17 @@ def test_products_list_the_memory_by_itself_and_add_up(hybrid):
 
 def test_energy_names_source_and_process(hybrid):
     table = tables.energy(hybrid)
-    assert table.rows == [("horowitz-fp32", "45 nm", "float32", "640 nJ", "–", "640 nJ",
-                           "Horowitz, ISSCC 2014 <table>")]
+    assert table.rows == [
+        (
+            "horowitz-fp32",
+            "45 nm",
+            "float32",
+            "640 nJ",
+            "–",
+            "640 nJ",
+            "Horowitz, ISSCC 2014 <table>",
+        )
+    ]
 
 
 def test_activities_and_environment(hybrid, run_folders):
@@ -38,25 +49,43 @@ def test_activities_and_environment(hybrid, run_folders):
     assert dict(tables.options(hybrid).rows)["batch_size"] == "32"
 
 
-@pytest.mark.parametrize("value, text", [
-    (None, "–"), (0, "0"), (12345.0, "12,345"), (0.12345, "0.123"), (45678.9, "45,679"),
-])
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (None, "–"),
+        (0, "0"),
+        (12345.0, "12,345"),
+        (0.12345, "0.123"),
+        (45678.9, "45,679"),
+    ],
+)
 def test_numbers(value, text):
     assert tables.number(value) == text
 
 
-@pytest.mark.parametrize("value, text", [
-    (None, "–"), (2e-12, "2 pJ"), (4.6e-9, "4.6 nJ"), (1.25e-5, "12.5 µJ"), (3, "3 J"),
-])
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (None, "–"),
+        (2e-12, "2 pJ"),
+        (4.6e-9, "4.6 nJ"),
+        (1.25e-5, "12.5 µJ"),
+        (3, "3 J"),
+    ],
+)
 def test_joules(value, text):
     assert tables.joules(value) == text
 
 
 def test_page_needs_nothing_from_outside_and_escapes_text():
-    page = report.page("Runs <1>", "made now", [
-        report.section("A & B", report.table(("name", "n"), [("x<y", "1,000"), ("sum", "2")])),
-        report.figure("plot", b"png bytes", "caption"),
-    ])
+    page = report.page(
+        "Runs <1>",
+        "made now",
+        [
+            report.section("A & B", report.table(("name", "n"), [("x<y", "1,000"), ("sum", "2")])),
+            report.figure("plot", b"png bytes", "caption"),
+        ],
+    )
     assert page.startswith("<!doctype html>") and page.rstrip().endswith("</html>")
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert "<script" not in page and "@import" not in page and "http" not in page

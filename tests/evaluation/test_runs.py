@@ -8,7 +8,9 @@ from evaluation.runs import RunError, common_parent, find_runs, load_run
 def test_parent_and_run_folders_give_the_same_runs_once(run_folders):
     runs = find_runs([run_folders])
     assert [r.path.name for r in runs] == [
-        "digits-hybrid-lmu-seed0", "digits-hybrid-lmu-seed1", "digits-lstm-seed0",
+        "digits-hybrid-lmu-seed0",
+        "digits-hybrid-lmu-seed1",
+        "digits-lstm-seed0",
         "digits-gru-seed0",
     ]
     again = find_runs([run_folders / "digits-gru-seed0", run_folders])
@@ -43,13 +45,19 @@ def test_unfinished_run_is_passed_over_with_a_note_or_refused_when_named(run_fol
         find_runs([path])
 
 
-@pytest.mark.parametrize("content, message", [
-    ('{"task": "digits"', "cannot read .*metrics.json"),
-    ("[1]", "JSON object; received: list"),
-    ('{"task": 1, "model": 2, "seed": 3, "parameters": 4, "test": {}, "activity": {"energy": []}}',
-     "lacks test.interval, activity.totals, activity.timesteps$"),
-    ('{"task": "digits", "model": "lstm", "seed": 0}', "lacks test, parameters, activity$"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ('{"task": "digits"', "cannot read .*metrics.json"),
+        ("[1]", "JSON object; received: list"),
+        (
+            '{"task": 1, "model": 2, "seed": 3, "parameters": 4, "test": {}, '
+            '"activity": {"energy": []}}',
+            "lacks test.interval, activity.totals, activity.timesteps$",
+        ),
+        ('{"task": "digits", "model": "lstm", "seed": 0}', "lacks test, parameters, activity$"),
+    ],
+)
 def test_broken_metrics_are_named_in_one_line(write_run, tmp_path, content, message):
     path = write_run(tmp_path, "lstm")
     (path / "metrics.json").write_text(content)

@@ -29,7 +29,7 @@ def train(task, folder, model, **options):
 
 def test_a_hybrid_run_and_its_folder(digits, tmp_path):
     metrics, folder = train(digits, tmp_path, "hybrid-lmu", memory_resolution=5.0, units=24,
-                            learning_rate=0.02)  # fmt: skip
+                            hidden_resolution=2.0, learning_rate=0.02)  # fmt: skip
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "best.keras", "config.json", "history.json", "metrics.json",
     ]  # fmt: skip
