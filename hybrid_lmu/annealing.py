@@ -167,7 +167,8 @@ def resolution_variables(model, name="*"):
 
     Assign to them to evaluate a trained network at another resolution:
 
+    >>> model = keras.Sequential([keras.Input((5, 2)), SigmaDelta(resolution=4.0)])
     >>> for variable in resolution_variables(model).values():
-    ...     variable.assign(2.0 * variable)
+    ...     _ = variable.assign(8.0)
     """
     return matching_variables(model, "resolution", name)

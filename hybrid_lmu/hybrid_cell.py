@@ -36,8 +36,8 @@ class HybridCell(Float32StateCell):
     Example:
 
     >>> rnn = keras.layers.RNN(HybridCell(keras.layers.LSTMCell(8), resolution=4))
-    >>> rnn(np.ones((2, 10, 3), "float32")).shape
-    TensorShape([2, 8])
+    >>> tuple(rnn(np.ones((2, 10, 3), "float32")).shape)
+    (2, 8)
 
     Raises:
         ValueError: if no state of the cell is its output and `output_state` is not given.

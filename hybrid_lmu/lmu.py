@@ -42,8 +42,8 @@ class HybridLMU(Float32StateRNN):
 
     >>> layer = HybridLMU(1, 8, 50, keras.layers.SimpleRNNCell(16),
     ...                   memory_resolution=8, hidden_resolution=2)
-    >>> layer(np.ones((2, 100, 1), "float32")).shape
-    TensorShape([2, 16])
+    >>> tuple(layer(np.ones((2, 100, 1), "float32")).shape)
+    (2, 16)
 
     Sources: see `HybridLMUCell`.
     """

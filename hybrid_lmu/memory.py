@@ -224,8 +224,8 @@ class LegendreMemory(Float32StateRNN):
 
     Example:
 
-    >>> LegendreMemory(order=8, theta=50)(np.ones((2, 100, 1), "float32")).shape
-    TensorShape([2, 8])
+    >>> tuple(LegendreMemory(order=8, theta=50)(np.ones((2, 100, 1), "float32")).shape)
+    (2, 8)
     """
 
     def __init__(

@@ -38,7 +38,7 @@ def run(config: RunConfig, task, folder: RunFolder, stream=None) -> dict:
             )
         _start_afresh(config)  # names and draws as if nothing had been counted
         recorder = _train(config, task, units, folder, stream)
-        metrics = _judge(config, task, units, folder, recorder)
+        metrics = _judge(config, task, units, folder, recorder, stream)
         folder.write_json("metrics.json", metrics)
         folder.remove_checkpoints()
         return metrics
@@ -111,23 +111,20 @@ def _metrics(task):
     return []
 
 
-def _judge(config, task, units, folder, recorder):
+def _judge(config, task, units, folder, recorder, stream):
     """Scores, bits and operations of best.keras; only this looks at the test split."""
     keras.utils.set_random_seed(config.seed)  # the same draws whether or not it was resumed
     model = folder.read_model("best.keras")
-    for layer in model.layers:
-        if isinstance(layer, hybrid_lmu.HybridLMU):
-            layer.simulation = "full"  # judged on every step, however it was trained
 
     def score(split):
         return evaluate(model, split, task.kind, config.batch_size)
 
+    print(f"{config.model:<12} testing on {len(task.test)} sequences", file=stream, flush=True)
     metrics = {
         "task": config.task,
         "model": config.model,
         "implementation": _implementation(config),
         "seed": config.seed,
-        "test": score(task.test),
         "validation": score(task.validation),
         "best_epoch": recorder.best["epoch"],
         "units": units,
@@ -136,6 +133,11 @@ def _judge(config, task, units, folder, recorder):
     }
     if config.is_hybrid:
         metrics["non_spiking_test"] = _at_resolution(model, lambda: score(task.test))
+    for layer in model.layers:
+        if isinstance(layer, hybrid_lmu.HybridLMU):
+            layer.simulation = "full"  # the test counts every step, however it was trained
+            model.make_predict_function(force=True)
+    metrics["test"] = score(task.test)
     report = activity_report(
         model, task.test.x[: config.report_samples], batch_size=config.batch_size
     )

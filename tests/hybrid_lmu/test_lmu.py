@@ -55,10 +55,10 @@ def test_cell_and_layer_give_the_same_counts(hidden, options):
     assert len(np.unique(np.rint(outputs * 2))) > 2
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
-    steps=st.integers(1, 40),
+    steps=st.integers(1, 12),
     memory_resolution=st.sampled_from([0.5, 2.0, 16.0]),
     hidden_resolution=st.sampled_from([0.5, 1.0, 8.0]),
 )
@@ -76,7 +76,7 @@ def test_parallel_and_unrolled_counts_agree(seed, steps, memory_resolution, hidd
     parallel.build(inputs.shape)
     unrolled.set_weights(parallel.get_weights())
     a, b = to_numpy(parallel(inputs)), to_numpy(unrolled(inputs))
-    assert np.mean(a != b) <= 0.02
+    assert np.sum(a != b) <= 1
 
 
 @pytest.mark.parametrize("hidden", [*HIDDEN, None])

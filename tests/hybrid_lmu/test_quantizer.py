@@ -44,7 +44,7 @@ def test_published_vectors(resolution, value, counts):
     np.testing.assert_array_equal(to_numpy(y)[0, :, 0] * resolution, counts)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     x=hnp.arrays(
         np.float32, (2, 40, 3), elements=st.floats(-50, 50, width=32, allow_subnormal=False)

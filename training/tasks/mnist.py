@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from training.errors import DataNotFound
+from training.startup import quiet
 from training.tasks.base import Split, TaskData
 
 HELP = (
@@ -36,7 +37,11 @@ def load(data_dir=None, permuted=True) -> TaskData:
 
 def _read(split, data_dir):
     try:
-        import tensorflow_datasets as tfds
+        with quiet():  # TensorFlow tells of the GPUs that it does not find
+            import tensorflow
+            import tensorflow_datasets as tfds
+
+            tensorflow.zeros(())
     except ImportError as error:
         raise DataNotFound(
             f"MNIST is read with tensorflow-datasets, which cannot be imported ({error}). "
