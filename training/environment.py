@@ -8,16 +8,19 @@ import subprocess
 from pathlib import Path
 
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "scipy", "keras-lmu",
-            "tensorflow-datasets", "scikit-learn", "hybrid-lmu")  # fmt: skip
+            "tensorflow-datasets", "scikit-learn")  # fmt: skip
 
 
 def describe_environment() -> dict:
     """JSON content; a package that is not installed has the version null."""
     import keras
 
+    import hybrid_lmu
+
     return {
         "versions": {
             "python": platform.python_version(),
+            "hybrid_lmu": hybrid_lmu.__version__,
             **{name.replace("-", "_"): _version(name) for name in PACKAGES},
         },
         "backend": keras.backend.backend(),

@@ -37,23 +37,21 @@ class EpochRecorder(keras.callbacks.Callback):
         self.final_resolutions = list(final_resolutions)
         self.history: dict[str, list] = {"epoch": []}
         self.best = None
-        self._earlier = 0.0
-        self._start = time.monotonic()
+        self.trained_seconds = 0.0  # the parts before a resume included; a killed epoch's is lost
+        self._since = time.monotonic()
 
     @property
     def score_key(self) -> str:
         return "val_accuracy" if self.task.kind == "classes" else "val_nrmse"
 
-    @property
-    def seconds(self) -> float:
-        """Training time, the parts before a resume included (a killed epoch's is lost)."""
-        return self._earlier + time.monotonic() - self._start
-
     def on_train_begin(self, logs=None):
-        self._start = time.monotonic()
+        self._since = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs  # later callbacks see what is added here
+        now = time.monotonic()
+        self.trained_seconds += now - self._since
+        self._since = now
         if not np.isfinite(logs.get("loss", 0.0)):
             raise TrainingError(
                 f"training has diverged: the loss of epoch {epoch + 1} is {logs['loss']}. Lower "
@@ -75,7 +73,7 @@ class EpochRecorder(keras.callbacks.Callback):
             "epoch": epoch + 1,
             "history": self.history,
             "best": self.best,
-            "seconds": self.seconds,
+            "seconds": self.trained_seconds,
             "variables": [variable.path for _, variable in training_variables(self.model)],
         }
         self.folder.write_checkpoint(state, arrays)
@@ -98,7 +96,7 @@ class EpochRecorder(keras.callbacks.Callback):
 
     def load_state(self, state: dict) -> None:
         self.history, self.best = state["history"], state["best"]
-        self._earlier = state["seconds"]
+        self.trained_seconds = state["seconds"]
 
 
 def training_variables(model: keras.Model) -> list:

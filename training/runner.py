@@ -144,7 +144,7 @@ def _judge(config, task, units, folder, recorder, stream):
     return {
         **metrics,
         "activity": report.to_dict(),
-        "seconds": round(recorder.seconds, 3),
+        "seconds": round(recorder.trained_seconds, 3),
         "config": config.to_dict(),
         "environment": describe_environment(),
     }
