@@ -12,6 +12,7 @@ from hybrid_lmu.lmu import HybridLMU
 from hybrid_lmu.lmu_cell import HybridLMUCell
 from hybrid_lmu.memory import LegendreMemory, LegendreMemoryCell
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
+from hybrid_lmu.recurrent import HybridRNN
 from hybrid_lmu.sigma_delta import SigmaDelta
 
 __version__ = "0.1.0"
@@ -25,6 +26,7 @@ __all__ = [
     "HybridCell",
     "HybridLMU",
     "HybridLMUCell",
+    "HybridRNN",
     "LegendreMemory",
     "LegendreMemoryCell",
     "ScheduledVariable",

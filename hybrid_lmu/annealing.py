@@ -22,7 +22,8 @@ class ScheduledVariable(keras.callbacks.Callback):
         variable: name of the variables, such as ``"resolution"``; non-trainable ones, as a rule.
         schedule: a `keras.optimizers.schedules.LearningRateSchedule` or any callable that takes the
             step (or epoch), counted from 0, and returns a number, or an array of the variables'
-            shape.
+            shape. The step is that of the optimizer when training starts, and then counts batches.
+            Give Keras's schedules floats (64.0): they compute in the dtype of their arguments.
         per: ``"step"`` (default): the value changes at each training step (each execution, if the
             model is compiled with `steps_per_execution`); ``"epoch"``: at the start of each epoch.
         name: shell pattern (``*``, ``?``, ``[...]``) for the variables to set; it must match their
@@ -31,6 +32,9 @@ class ScheduledVariable(keras.callbacks.Callback):
         log_name: key under which the value (the mean, if an array) stands in the logs of each
             epoch, so in `History`, TensorBoard and so on; put it before a callback that is to see
             it. Default: `variable`.
+
+    A model that is not built yet runs its first batch with the value it was made with. A clone, and
+    a layer made from its configuration, start from that value too; a saved model keeps its own.
 
     Raises:
         ValueError: when training starts, if no variable matches; when a value is not finite.
@@ -49,31 +53,30 @@ class ScheduledVariable(keras.callbacks.Callback):
         self.name = name
         self.log_name = log_name or variable
         self.value = None
-        self._first_step = 0
-        self._shapes = set()
+        self._epoch_start = self._seen = 0
 
     def on_train_begin(self, logs=None):
-        found = matching_variables(self.model, self.variable, self.name)
-        if not found:
-            known = sorted(v.path for v in self.model.variables if v.name == self.variable)
-            raise ValueError(
-                f"No variable named {self.variable!r} matches name={self.name!r}; "
-                f"the model has {known or 'none of that name'}."
-            )
-        self._shapes = {tuple(v.shape) for v in found.values()}
         self.value = None
+        self._epoch_start, self._seen = training_steps(self.model.optimizer), 0
+        if self.model.built:
+            self._found()
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self.per == "epoch":
+        if self.per == "epoch" and self.model.built:
             self._set(epoch)
-        else:
-            self._first_step = int(ops.convert_to_numpy(self.model.optimizer.iterations))
+        self._epoch = epoch
 
     def on_train_batch_begin(self, batch, logs=None):
-        if self.per == "step":
-            self._set(self._first_step + batch)
+        if self.per == "step" and self.model.built:
+            self._set(self._epoch_start + batch)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._seen = batch + 1
+        if self.value is None:  # the first batch has built the model
+            self._set(self._epoch if self.per == "epoch" else self._epoch_start + batch)
 
     def on_epoch_end(self, epoch, logs=None):
+        self._epoch_start, self._seen = self._epoch_start + self._seen, 0
         if logs is not None and self.value is not None:
             logs[self.log_name] = float(np.mean(self.value))
 
@@ -87,9 +90,24 @@ class ScheduledVariable(keras.callbacks.Callback):
         if self.value is not None and np.array_equal(value, self.value):
             return
         self.check(value)
-        for variable in matching_variables(self.model, self.variable, self.name).values():
+        for path, variable in self._found().items():
+            if value.ndim and value.shape != tuple(variable.shape):
+                raise ValueError(
+                    f"The schedule of {path} must give a number or an array of shape "
+                    f"{tuple(variable.shape)}; received shape {value.shape}."
+                )
             variable.assign(np.broadcast_to(value, variable.shape))
         self.value = value
+
+    def _found(self):
+        found = matching_variables(self.model, self.variable, self.name)
+        if not found:
+            known = sorted(v.path for v in self.model.variables if v.name == self.variable)
+            raise ValueError(
+                f"No variable named {self.variable!r} matches name={self.name!r}; "
+                f"the model has {known or 'none of that name'}."
+            )
+        return found
 
 
 class AnnealResolution(ScheduledVariable):
@@ -149,6 +167,17 @@ class GeometricDecay(keras.optimizers.schedules.LearningRateSchedule):
             "final": self.final,
             "decay_steps": self.decay_steps,
         }
+
+
+def training_steps(optimizer):
+    """The number of batches that an optimizer has been given, as far as it knows.
+
+    It counts updates: one for several batches with gradient accumulation, none for a batch that
+    loss scaling has skipped.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    accumulated = getattr(optimizer, "gradient_accumulation_steps", None) or 1
+    return int(ops.convert_to_numpy(optimizer.iterations)) * accumulated
 
 
 def matching_variables(model, variable, name="*"):

@@ -1,5 +1,7 @@
 """Checks of arguments and inputs that several layers share; each error says what it received."""
 
+import numbers
+
 import keras
 
 
@@ -30,6 +32,18 @@ def check_batch_size(layer, shape):
         )
 
 
+def check_error_shape(layer, inputs_shape, error_shape):
+    """Raise ValueError if the known sizes of a diffusion error are not those of the neurons."""
+    neurons = (inputs_shape[0], *inputs_shape[2:])
+    known = zip(neurons, error_shape, strict=False)
+    if len(neurons) != len(error_shape) or any(a != b for a, b in known if None not in (a, b)):
+        raise ValueError(
+            f"`{layer.name}` expects a diffusion error of shape {neurons} for inputs of shape "
+            f"{tuple(inputs_shape)}; received shape {tuple(error_shape)}. A stateful layer was "
+            "built for one batch size."
+        )
+
+
 def check_positive_integer(name, value):
     """Return `value` as int; raise ValueError unless it is an integer >= 1."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
@@ -47,6 +61,6 @@ def check_choice(name, value, choices):
 
 def check_rate(name, rate):
     """Return `rate`; raise ValueError unless it is in [0, 1)."""
-    if not 0 <= rate < 1:
+    if not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
         raise ValueError(f"`{name}` must be in [0, 1); received: {rate!r}")
     return rate

@@ -31,6 +31,9 @@ class HybridCell(Float32StateCell):
             copy of it; ``None`` (default) finds it as said above; ``-1`` quantizes the output
             only and leaves the recurrence alone.
 
+    `keras.layers.RNN` runs it, and `hybrid_lmu.HybridRNN`, which keeps the states exact under mixed
+    precision and draws a new initial error in `reset_state()`.
+
     A masked step repeats the last output, as Keras assumes that the first state holds it.
 
     Example:
@@ -66,14 +69,22 @@ class HybridCell(Float32StateCell):
         self.output_size = _output_size(cell)
         self.recurrent = hasattr(cell, "state_size")
         inner = as_list(cell.state_size if self.recurrent else self.output_size)
+        if not all(isinstance(size, int) for size in inner):
+            raise ValueError(
+                f"`{cell.name}` ({type(cell).__name__}) has nested states; expected sizes, "
+                f"received {inner}. In a StackedRNNCells, wrap each cell by itself."
+            )
+        if output_state is not None and not -1 <= output_state < len(inner):
+            raise ValueError(
+                f"`output_state` must be None, -1 or the index of one of {len(inner)} states; "
+                f"received: {output_state!r}"
+            )
         self.state_size = inner + ([self.output_size] if self.quantizer.spiking else [])
-        self._input_size = None
 
     def build(self, input_shape):
         if not self.cell.built:
             self.cell.build(input_shape)
         self.quantizer.build((None, self.output_size))
-        self._input_size = input_shape[-1]
 
     def call(self, inputs, states, training=False):
         inner, error = self._split(states)
@@ -129,22 +140,26 @@ class HybridCell(Float32StateCell):
         if self.recurrent:
             states = initial_state(self.cell, batch_size)
         states = self._to_state(states)
-        self._prepare_dropout(batch_size)
         if self.quantizer.spiking:
             error = self.quantizer.get_initial_error((batch_size, self.output_size))
             states.append(ops.cast(error, self.compute_dtype))
         return states
 
-    def _prepare_dropout(self, batch_size):
-        """Draw the dropout masks of the wrapped cell before the loop over time, as
-        `keras.layers.RNN` does for a cell that is not wrapped."""
-        if not hasattr(self.cell, "reset_dropout_mask"):
-            return
-        dtype = self.cell.compute_dtype
-        self.cell.reset_dropout_mask()
-        self.cell.reset_recurrent_dropout_mask()
-        self.cell.get_dropout_mask(ops.ones((batch_size, self._input_size), dtype=dtype))
-        self.cell.get_recurrent_dropout_mask(ops.ones((batch_size, self.output_size), dtype=dtype))
+    def get_dropout_mask(self, step_input):
+        if hasattr(self.cell, "get_dropout_mask"):
+            self.cell.get_dropout_mask(ops.cast(step_input, self.cell.compute_dtype))
+
+    def get_recurrent_dropout_mask(self, step_input):
+        if hasattr(self.cell, "get_recurrent_dropout_mask"):
+            self.cell.get_recurrent_dropout_mask(ops.cast(step_input, self.cell.compute_dtype))
+
+    def reset_dropout_mask(self):
+        if hasattr(self.cell, "reset_dropout_mask"):
+            self.cell.reset_dropout_mask()
+
+    def reset_recurrent_dropout_mask(self):
+        if hasattr(self.cell, "reset_recurrent_dropout_mask"):
+            self.cell.reset_recurrent_dropout_mask()
 
     def get_config(self):
         quantizer = self.quantizer.get_config()
@@ -158,8 +173,15 @@ class HybridCell(Float32StateCell):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        cell = keras.saving.deserialize_keras_object(config["cell"], custom_objects=custom_objects)
-        return cls(**{**config, "cell": cell})
+        return cls(**with_cell(config, "cell", custom_objects))
+
+
+def with_cell(config, name, custom_objects):
+    """The configuration with the cell of that name made again, unless it is None."""
+    if config[name] is None:
+        return config
+    cell = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
+    return {**config, name: cell}
 
 
 def call_layer(layer, *args, training):

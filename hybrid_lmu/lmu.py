@@ -4,12 +4,13 @@ import keras
 from keras import ops
 
 from hybrid_lmu.checks import check_choice, check_floating
-from hybrid_lmu.lmu_cell import HybridLMUCell, with_hidden_cell
-from hybrid_lmu.recurrent import Float32StateRNN
+from hybrid_lmu.hybrid_cell import with_cell
+from hybrid_lmu.lmu_cell import HybridLMUCell
+from hybrid_lmu.recurrent import HybridRNN
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
-class HybridLMU(Float32StateRNN):
+class HybridLMU(HybridRNN):
     """The hybrid-spiking Legendre Memory Unit over whole sequences.
 
     It takes the place of `keras_lmu.LMU`: the same arguments in the same order, and with both
@@ -135,6 +136,7 @@ class HybridLMU(Float32StateRNN):
                 sequences = ops.flip(sequences, axis=1)
             states = self.get_initial_state(ops.shape(sequences)[0])
             output = self.cell.last(sequences, states, training)
+            self.cell.reset_dropout_mask()
             return ops.cast(output, self.dtype_policy.compute_dtype)
         return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
@@ -158,7 +160,12 @@ class HybridLMU(Float32StateRNN):
         hidden = self.cell.hidden
         inputs, states, memory_states = self.cell.sequence(sequences, initial_state, training)
         if hidden.recurrent:
-            rnn = keras.layers.RNN(hidden, return_sequences=self.return_sequences)
+            rnn = keras.layers.RNN(
+                hidden,
+                return_sequences=self.return_sequences,
+                stateful=self.stateful,  # PyTorch: or states would be changed in place
+                name="hidden",
+            )
             last, outputs, states = rnn.inner_loop(inputs, states, None, training)
         else:
             outputs, states = hidden.sequence(inputs, states, training)
@@ -166,9 +173,10 @@ class HybridLMU(Float32StateRNN):
         return last, outputs, [*states, *memory_states]
 
     def get_config(self):
-        cell = self.cell.get_config()
-        return {**cell, **super().get_config(), "simulation": self.simulation}
+        config = {**self.cell.get_config(), **super().get_config(), "simulation": self.simulation}
+        del config["cell"]  # made again from the arguments
+        return config
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**with_hidden_cell(config, custom_objects))
+        return cls(**with_cell(config, "hidden_cell", custom_objects))

@@ -4,10 +4,17 @@ import keras
 from keras import ops
 
 from hybrid_lmu.checks import check_choice, check_rate
-from hybrid_lmu.hybrid_cell import HybridCell
+from hybrid_lmu.hybrid_cell import HybridCell, with_cell
 from hybrid_lmu.memory import LegendreMemoryCell
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
 from hybrid_lmu.recurrent import Float32StateCell
+
+# The arguments by how they stand in the configuration.
+_OF_THE_MEMORY = ("memory_d", "order", "theta", "trainable_theta", "discretizer")
+_PLAIN = ("hidden_to_memory", "memory_to_memory", "input_to_hidden", "use_bias", "dropout",
+          "recurrent_dropout", "input_d", "seed", "memory_feedback", "initial_error")  # fmt: skip
+_OBJECTS = ("hidden_cell", "kernel_initializer", "recurrent_initializer", "bias_initializer",
+            "kernel_regularizer", "recurrent_regularizer", "bias_regularizer")  # fmt: skip
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -38,7 +45,7 @@ class HybridLMUCell(Float32StateCell):
         kernel_regularizer, recurrent_regularizer: default ``None``.
         use_bias, bias_initializer, bias_regularizer: a bias in u. Default off, zeros, ``None``.
         dropout, recurrent_dropout: rates on the input of the kernel and of the recurrent kernel, in
-            [0, 1); the same units are dropped at all steps of a sequence. The masks are states.
+            [0, 1); the same units are dropped at all steps of a sequence.
         input_d: size of x; needed only if `hidden_cell` is ``None`` with `input_to_hidden`.
         seed: seed of dropout and of the initial diffusion errors.
         memory_resolution, hidden_resolution: levels per unit of activity per step of ``Q_memory``
@@ -50,7 +57,7 @@ class HybridLMUCell(Float32StateCell):
     arguments have the same names, order and meaning.
 
     States: those of the hidden cell (the first is the output), m, then, as far as they are used,
-    q, the diffusion error of the memory, and the dropout masks; float32.
+    q and the diffusion error of the memory; float32.
 
     Sources: Voelker, Kajic & Eliasmith (2019), NeurIPS 32; Voelker, Rasmussen & Eliasmith (2020),
     arXiv:2002.03553, which does not say which activities it quantizes: that choice is ours.
@@ -103,20 +110,17 @@ class HybridLMUCell(Float32StateCell):
             dtype="float32",
             name="memory_quantizer",
         )
-        size = self.memory.output_size
         if hidden_cell is None:
             _check_no_hidden_cell(hidden_to_memory, hidden_resolution, input_to_hidden, input_d)
-            passed_on = size + (input_d if input_to_hidden else 0)
-            hidden = HybridCell(_PassOn(passed_on, name="memory_output"), None, name="hidden")
-        else:
-            hidden = HybridCell(
-                hidden_cell,
-                hidden_resolution,
-                initial_error,
-                None if seed is None else seed + 1,
-                name="hidden",
-            )
-        self.hidden = hidden
+            size = self.memory.output_size + (input_d if input_to_hidden else 0)
+        self.hidden = HybridCell(
+            _PassOn(size, name="memory_output") if hidden_cell is None else hidden_cell,
+            hidden_resolution,
+            initial_error,
+            None if seed is None else seed + 1,
+            dtype=self.compute_dtype,
+            name="hidden",
+        )
         self.hidden_cell = hidden_cell
         self.hidden_to_memory = hidden_to_memory
         self.memory_to_memory = memory_to_memory
@@ -135,33 +139,25 @@ class HybridLMUCell(Float32StateCell):
         self.memory_feedback = check_choice(
             "memory_feedback", memory_feedback, ("exact", "quantized")
         )
-        self.initial_error = initial_error
+        self.initial_error = self.memory_quantizer.initial_error
         self.output_size = self.hidden.output_size
         self.kernel = self.recurrent_kernel = self.bias = None
         if self.dropout or self.recurrent_dropout:
             self.seed_generator = keras.random.SeedGenerator(seed)
-        self._sizes = self._memory_states(input_d)
+        self._input_mask = self._recurrent_mask = None
+
+    @property
+    def _memory_states(self):
+        """Names of the states that follow those of the hidden cell, each of the memory's size."""
+        spiking = self.memory_quantizer.spiking
+        held = spiking and self.memory_to_memory and self.memory_feedback == "exact"
+        used = {"memory": True, "memory_output": held, "memory_error": spiking}
+        return [name for name, is_used in used.items() if is_used]
 
     @property
     def state_size(self):
         """Sizes of the states, in order."""
-        return list(self.hidden.state_size) + list(self._sizes.values())
-
-    def _memory_states(self, input_d):
-        """Names and sizes of the states that follow those of the hidden cell."""
-        size = self.memory.output_size
-        spiking = self.memory_quantizer.spiking
-        names = {"memory": size}
-        if spiking and self.memory_to_memory and self.memory_feedback == "exact":
-            names["memory_output"] = size
-        if spiking:
-            names["memory_error"] = size
-        if self.dropout and self.kernel_initializer is not None:
-            from_hidden = self.output_size if self.hidden_to_memory else 0
-            names["input_mask"] = (input_d or 1) + from_hidden
-        if self.recurrent_dropout and self.memory_to_memory:
-            names["recurrent_mask"] = size
-        return names
+        return [*self.hidden.state_size, *[self.memory.output_size] * len(self._memory_states)]
 
     @property
     def feed_forward(self):
@@ -210,7 +206,6 @@ class HybridLMUCell(Float32StateCell):
         self.memory_quantizer.build((input_shape[0], self.memory.output_size))
         hidden_d = self.memory.output_size + (input_d if self.input_to_hidden else 0)
         self.hidden.build((input_shape[0], hidden_d))
-        self._sizes = self._memory_states(input_d)
 
     def call(self, inputs, states, training=False):
         signals, states = self.signals(inputs, states, training)
@@ -236,21 +231,21 @@ class HybridLMUCell(Float32StateCell):
         if self.hidden_to_memory:
             u = ops.concatenate([u, ops.cast(h, dtype)], axis=-1)
         if self.kernel is not None:
-            if training and "input_mask" in state:
-                u = u * ops.cast(state["input_mask"], dtype)
+            if training and self.dropout:
+                u = u * self._draw_input_mask(u)
             signals["encoder"] = u
         u = self.encode(u)
         if self.memory_to_memory:
-            if training and "recurrent_mask" in state:
-                q = q * state["recurrent_mask"]
+            if training and self.recurrent_dropout:
+                q = q * self._draw_recurrent_mask(q)
             signals["memory_recurrent"] = q
             u = u + ops.matmul(ops.cast(q, dtype), ops.cast(self.recurrent_kernel, dtype))
         signals["memory_input"] = u
         signals["memory_state"] = state["memory"]
         m = self.memory.step(state["memory"], u)
         q, error = self.memory_quantizer.step(m, state.get("memory_error"))
-        new = {"memory": m if self.memory_feedback == "exact" else q, "memory_output": q}
-        new["memory_error"] = error
+        kept = m if self.memory_feedback == "exact" else q
+        new = {"memory": kept, "memory_output": q, "memory_error": error}
         signals["memory"] = q
         signals["hidden_input"] = self.hidden_input(q, inputs)
         signals["hidden_recurrent"] = h
@@ -258,7 +253,7 @@ class HybridLMUCell(Float32StateCell):
             signals["hidden_input"], hidden_states, training=training
         )
         signals["hidden"] = output
-        return signals, hidden_states + [new.get(name, state[name]) for name in self._sizes]
+        return signals, hidden_states + [new[name] for name in self._memory_states]
 
     def encode(self, x):
         """Return ``kernel x + bias``, for inputs of any rank."""
@@ -285,11 +280,11 @@ class HybridLMUCell(Float32StateCell):
             step, its states before the sequence, and the other states after it.
         """
         hidden_states, state = self._split(states)
-        u, inputs = self._encode_sequence(inputs, state, training)
+        u, inputs = self._encode_sequence(inputs, training)
         m = self.memory.sequence(u, state["memory"])
         q, error = self.memory_quantizer.sequence(m, state.get("memory_error"))
         new = {"memory": m[:, -1], "memory_error": error}
-        after = [new.get(name, state[name]) for name in self._sizes]
+        after = [new[name] for name in self._memory_states]
         return self.hidden_input(q, inputs), hidden_states, after
 
     def last(self, inputs, states, training=False):
@@ -301,73 +296,80 @@ class HybridLMUCell(Float32StateCell):
             states: as for a step; the memory is that before the sequence.
         """
         hidden_states, state = self._split(states)
-        u, inputs = self._encode_sequence(inputs, state, training)
+        u, inputs = self._encode_sequence(inputs, training)
         m = self.memory.last(u, state["memory"])
         q, _ = self.memory_quantizer.step(m, state.get("memory_error"))
         hidden_input = self.hidden_input(q, inputs[:, -1])
         return self.hidden(hidden_input, hidden_states, training=training)[0]
 
-    def _encode_sequence(self, inputs, state, training):
+    def _encode_sequence(self, inputs, training):
         inputs = ops.cast(inputs, self.dtype_policy.compute_dtype)
         u = inputs
-        if training and "input_mask" in state:
-            u = u * ops.expand_dims(ops.cast(state["input_mask"], u.dtype), 1)
+        if training and self.dropout and self.kernel is not None:
+            u = u * ops.expand_dims(self._draw_input_mask(u[:, 0]), 1)
         return self.encode(u), inputs
 
     def _split(self, states):
         count = len(self.hidden.state_size)
-        return list(states[:count]), dict(zip(self._sizes, states[count:], strict=True))
+        memory_states = dict(zip(self._memory_states, states[count:], strict=True))
+        return list(states[:count]), memory_states
 
     def get_initial_state(self, batch_size=None):
-        dtype = self.compute_dtype
         states = self.hidden.get_initial_state(batch_size)
-        for name, size in self._sizes.items():
-            shape = (batch_size, size)
-            if name == "memory_error":
-                state = self.memory_quantizer.get_initial_error(shape)
-            elif name.endswith("_mask"):
-                rate = self.dropout if name == "input_mask" else self.recurrent_dropout
-                state = keras.random.dropout(ops.ones(shape), rate, seed=self.seed_generator)
-            else:
-                state = ops.zeros(shape)
-            states.append(ops.cast(state, dtype))
+        shape = (batch_size, self.memory.output_size)
+        for name in self._memory_states:
+            error = name == "memory_error"
+            state = self.memory_quantizer.get_initial_error(shape) if error else ops.zeros(shape)
+            states.append(ops.cast(state, self.compute_dtype))
         return states
+
+    def get_dropout_mask(self, step_input):
+        batch_size, dtype = ops.shape(step_input)[0], self.dtype_policy.compute_dtype
+        if self.dropout and self.kernel is not None:
+            self._draw_input_mask(ops.ones((batch_size, self.kernel.shape[0]), dtype=dtype))
+        hidden_d = self.memory.output_size
+        hidden_d += step_input.shape[-1] if self.input_to_hidden else 0
+        self.hidden.get_dropout_mask(ops.ones((batch_size, hidden_d), dtype=dtype))
+
+    def get_recurrent_dropout_mask(self, step_input):
+        if self.recurrent_dropout and self.memory_to_memory:
+            shape = (ops.shape(step_input)[0], self.memory.output_size)
+            self._draw_recurrent_mask(ops.ones(shape, dtype=self.compute_dtype))
+        self.hidden.get_recurrent_dropout_mask(step_input)
+
+    def reset_dropout_mask(self):
+        self._input_mask = None
+        self.hidden.reset_dropout_mask()
+
+    def reset_recurrent_dropout_mask(self):
+        self._recurrent_mask = None
+        self.hidden.reset_recurrent_dropout_mask()
+
+    def _draw_input_mask(self, x):
+        if self._input_mask is None:
+            ones = ops.ones_like(x)
+            self._input_mask = keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
+        return self._input_mask
+
+    def _draw_recurrent_mask(self, q):
+        if self._recurrent_mask is None:
+            ones, rate = ops.ones_like(q), self.recurrent_dropout
+            self._recurrent_mask = keras.random.dropout(ones, rate, seed=self.seed_generator)
+        return self._recurrent_mask
 
     def get_config(self):
         memory = self.memory.get_config()
-        config = {key: memory[key] for key in ("memory_d", "order", "theta", "trainable_theta")}
-        config["discretizer"] = memory["discretizer"]
-        for kind, module in (
-            ("initializer", keras.initializers),
-            ("regularizer", keras.regularizers),
-        ):
-            for weight in ("kernel", "recurrent", "bias"):
-                name = f"{weight}_{kind}"
-                config[name] = (
-                    module.serialize(getattr(self, name)) if getattr(self, name) else None
-                )
-        for name in (
-            "hidden_to_memory",
-            "memory_to_memory",
-            "input_to_hidden",
-            "use_bias",
-            "dropout",
-            "recurrent_dropout",
-            "input_d",
-            "seed",
-            "memory_feedback",
-            "initial_error",
-        ):
-            config[name] = getattr(self, name)
+        config = {name: memory[name] for name in _OF_THE_MEMORY}
+        config.update({name: getattr(self, name) for name in _PLAIN})
+        for name in _OBJECTS:
+            config[name] = keras.saving.serialize_keras_object(getattr(self, name))
         config["memory_resolution"] = self.memory_quantizer.get_config()["resolution"]
         config["hidden_resolution"] = self.hidden.quantizer.get_config()["resolution"]
-        cell = self.hidden_cell
-        config["hidden_cell"] = None if cell is None else keras.saving.serialize_keras_object(cell)
         return {**super().get_config(), **config}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**with_hidden_cell(config, custom_objects))
+        return cls(**with_cell(config, "hidden_cell", custom_objects))
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -380,16 +382,6 @@ class _PassOn(keras.layers.Layer):
 
     def call(self, inputs):
         return inputs
-
-
-def with_hidden_cell(config, custom_objects):
-    """The configuration with its hidden cell made again."""
-    if config["hidden_cell"] is None:
-        return config
-    cell = keras.saving.deserialize_keras_object(
-        config["hidden_cell"], custom_objects=custom_objects
-    )
-    return {**config, "hidden_cell": cell}
 
 
 def _check_no_hidden_cell(hidden_to_memory, hidden_resolution, input_to_hidden, input_d):

@@ -1,14 +1,17 @@
 """Legendre memory as a cell and as a layer that computes whole sequences in parallel."""
 
+import math
+import numbers
+
 import keras
 import numpy as np
 from keras import ops
 
 from hybrid_lmu import legendre
 from hybrid_lmu.checks import check_choice, check_positive_integer
-from hybrid_lmu.recurrent import Float32StateCell, Float32StateRNN
+from hybrid_lmu.recurrent import Float32StateCell, HybridRNN
 
-_CHUNK = 32
+_SMALLEST_CHUNK, _LARGEST_CHUNK = 32, 256
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -75,8 +78,9 @@ class LegendreMemoryCell(Float32StateCell):
         """Return ``m_t`` from ``m_{t-1}``, [batch, memory_d * order], and ``u_t``."""
         a_bar, b_bar = self.transition(memory.dtype)
         shape = ops.shape(memory)
-        memory = ops.reshape(memory, (-1, self.memory_d, self.order))
-        u = ops.expand_dims(ops.cast(u, memory.dtype), -1)
+        # Products of two matrices: XLA on TensorFlow cannot differentiate others in a loop.
+        memory = ops.reshape(memory, (-1, self.order))
+        u = ops.reshape(ops.cast(u, memory.dtype), (-1, 1))
         return ops.reshape(ops.matmul(memory, ops.transpose(a_bar)) + u * b_bar, shape)
 
     def transition(self, dtype="float32"):
@@ -136,7 +140,7 @@ class LegendreMemoryCell(Float32StateCell):
         """
         dtype = memory.dtype
         time, order = u.shape[1], self.order
-        chunk = min(_CHUNK, time)
+        chunk = min(time, max(_SMALLEST_CHUNK, min(math.isqrt(time), _LARGEST_CHUNK)))
         chunks = -(-time // chunk)
         u = ops.pad(ops.cast(u, dtype), [[0, 0], [0, chunks * chunk - time], [0, 0]])
         u = ops.reshape(ops.transpose(u, (0, 2, 1)), (-1, chunks, chunk))
@@ -206,7 +210,7 @@ class LegendreMemoryCell(Float32StateCell):
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
-class LegendreMemory(Float32StateRNN):
+class LegendreMemory(HybridRNN):
     """The Legendre delay system over whole sequences; the arguments of `LegendreMemoryCell`.
 
     Without a mask and with a known length there is no loop over time: with `return_sequences` all
@@ -283,11 +287,17 @@ class LegendreMemory(Float32StateRNN):
     def get_config(self):
         cell = self.cell.get_config()
         own = ("order", "theta", "memory_d", "discretizer", "trainable_theta")
-        return {**super().get_config(), **{key: cell[key] for key in own}}
+        config = {**super().get_config(), **{key: cell[key] for key in own}}
+        del config["cell"]  # made again from the arguments
+        return config
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
 
 
 def _check_theta(theta, order, discretizer):
-    if isinstance(theta, bool) or not np.isscalar(theta) or not np.isfinite(theta) or theta <= 0:
+    if not isinstance(theta, numbers.Real) or not np.isfinite(theta) or theta <= 0:
         raise ValueError(f"`theta` must be a finite number of steps > 0; received: {theta!r}")
     if discretizer == "euler":
         smallest = legendre.smallest_euler_theta(order)

@@ -4,16 +4,17 @@ One step of a neuron with resolution ``w``, diffusion error ``v`` in [0, 1), act
 
     v <- v + w * f(x);    n = floor(v);    v <- v - n;    y = n / w
 
-so that ``n`` is an integer of any size and sign, ``|y - f(x)| < 1 / w`` at each step and
-``|sum(y) - sum(f(x))| < 1 / w`` over any number of steps. Summing the first line gives the same
-counts without a loop over time (the *sequence form*)::
+so that ``n`` is an integer of any size and sign, ``|y - f(x)| < 1 / w`` at each step and, in exact
+arithmetic, ``|sum(y) - sum(f(x))| < 1 / w`` over any number of steps. Summing the first line gives
+the same counts without a loop over time (the *sequence form*)::
 
     S_t = v_0 + w * (f(x_1) + ... + f(x_t));    n_t = floor(S_t) - floor(S_{t-1})
 
 Both forms are computed in fixed point, with the fraction of ``w * f(x)`` rounded to a multiple of
 2**-24 (a float32 in [0, 1) holds no more). Sums of such fractions, kept modulo 1, have no rounding
-error at all. So the two forms agree bit for bit, on any input and for any number of steps, and a
-sequence may be cut into chunks anywhere.
+error at all. So the two forms agree bit for bit, on any finite input and for any number of steps,
+and a sequence may be cut into chunks anywhere. The rounding to the grid shifts the bound above by
+at most ``2**-25 / w`` a step.
 
 Source: Voelker, Rasmussen & Eliasmith (2020), "A Spike in Performance: Training Hybrid-Spiking
 Neural Networks with Quantized Activation Functions", arXiv:2002.03553.
@@ -68,10 +69,10 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
         self._initial_resolution = _check_resolution(resolution)
         self.initial_error = _check_initial_error(initial_error)
-        self.seed = seed
+        self.seed = None if seed is None else int(seed)
         self.resolution = None
-        uniform = self.spiking and initial_error == "uniform"
-        self.seed_generator = keras.random.SeedGenerator(seed) if uniform else None
+        uniform = self.spiking and self.initial_error == "uniform"
+        self.seed_generator = keras.random.SeedGenerator(self.seed) if uniform else None
 
     @property
     def spiking(self):
@@ -99,6 +100,8 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
 
     def get_initial_error(self, shape):
         """Return ``v_0`` of the given shape, (batch, neurons...), float32, in [0, 1)."""
+        if not self.spiking:
+            return ops.zeros(shape, dtype="float32")
         if self.initial_error == "uniform":
             error = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
         else:
@@ -117,14 +120,16 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         Returns:
             ``(y, error)``: ``y`` in the dtype of `x`, and the new error in the dtype of `error`.
         """
-        a = self.activation(x)
+        a = self.activation(ops.convert_to_tensor(x))
         if not self.spiking:
             return a, error
+        error = ops.convert_to_tensor(error)
         whole, fraction = self._split(a)
         # `fraction - 1` and both sums are multiples of 2**-24 below 1 in size: exact in float32.
         excess = ops.cast(error, "float32") + (fraction - 1.0)
         carry = ops.cast(excess >= 0.0, "float32")
-        y = self._output(a, whole + carry)
+        # `0 * excess` is 0, but NaN once the error is NaN: a neuron does not forget it.
+        y = self._output(a, whole + carry + 0.0 * excess)
         return y, ops.cast(excess + (1.0 - carry), error.dtype)
 
     def sequence(self, x, error, mask=None):
@@ -152,8 +157,9 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         after = ops.bitwise_and(ops.cumsum(added, axis=1) + first, _ONE - 1)
         errors = ops.concatenate([first, after], axis=1)
         carry = ops.right_shift(errors[:, :-1] + added, _FRACTION_BITS)
-        y = self._output(a, whole + ops.cast(carry, "float32"))
-        return y, ops.cast(errors[:, -1], error.dtype) / _ONE
+        y = self._output(a, whole + ops.cast(carry, "float32") + 0.0 * fraction)
+        nothing = ops.cast(0.0 * ops.sum(fraction, axis=1), error.dtype)  # NaN if any step is
+        return y, ops.cast(errors[:, -1], error.dtype) / _ONE + nothing
 
     def _split(self, a):
         """``w * a`` as integers plus fractions in [0, 1], the latter multiples of 2**-24."""
@@ -173,9 +179,18 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
             store["seed"] = ops.convert_to_numpy(self.seed_generator.state)
 
     def load_own_variables(self, store):
-        """Load what `save_own_variables` saved; a file without random draw is fine."""
-        rest = {key: store[key] for key in store.keys() if key != "seed"}
-        super().load_own_variables(rest)
+        """Load what `save_own_variables` saved, as far as both have it.
+
+        So weights move between spiking and non-spiking models, and one resolution to all neurons.
+        """
+        if self.spiking and "0" in store.keys():
+            value, shape = np.asarray(store["0"]), tuple(self.resolution.shape)
+            if value.shape not in ((), shape):
+                raise ValueError(
+                    f"`{self.path}` expects a resolution of shape {shape}, or a single one; "
+                    f"received shape {value.shape} in the file."
+                )
+            self.resolution.assign(np.broadcast_to(value, shape))
         if self.seed_generator is not None and "seed" in store.keys():
             self.seed_generator.state.assign(store["seed"])
 
@@ -199,7 +214,7 @@ def _check_resolution(resolution):
         value = None
     if (
         value is None
-        or isinstance(resolution, bool)
+        or isinstance(resolution, (bool, str))
         or value.ndim > 1
         or value.size == 0
         or not np.all(np.isfinite(value) & (value > 0))

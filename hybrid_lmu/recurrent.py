@@ -14,7 +14,12 @@ from hybrid_lmu.checks import check_batch_size, check_floating, check_rank
 _HALF = ("float16", "bfloat16")
 
 
-class Float32StateCell(keras.layers.Layer):
+# The mixin by which `keras.layers.RNN` knows a cell whose dropout masks it has to draw before the
+# loop over time and to drop after it. Keras does not export it, but its public cells carry it.
+_DropoutRNNCell = next(c for c in keras.layers.GRUCell.__mro__ if c.__name__ == "DropoutRNNCell")
+
+
+class Float32StateCell(_DropoutRNNCell, keras.layers.Layer):
     """A recurrent cell with float32 states (float64 under a float64 policy)."""
 
     def __init__(self, **kwargs):
@@ -26,6 +31,18 @@ class Float32StateCell(keras.layers.Layer):
 
     def get_initial_state(self, batch_size=None):
         return zeros(self.state_size, batch_size, self.compute_dtype)
+
+    def get_dropout_mask(self, step_input):
+        """Draw the masks of the inputs, if there are any and they are not drawn yet."""
+
+    def get_recurrent_dropout_mask(self, step_input):
+        """Draw the masks of the recurrent inputs, likewise."""
+
+    def reset_dropout_mask(self):
+        """Forget the masks of the inputs."""
+
+    def reset_recurrent_dropout_mask(self):
+        """Forget the masks of the recurrent inputs."""
 
 
 class CarriedState:
@@ -51,9 +68,28 @@ class CarriedState:
         """Load nothing, see `save_own_variables`."""
 
 
-class Float32StateRNN(CarriedState, keras.layers.RNN):
-    """`keras.layers.RNN` for a `Float32StateCell`: inputs and outputs follow the dtype policy,
-    states do not; a stateful layer draws a new initial state when it is reset."""
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class HybridRNN(CarriedState, keras.layers.RNN):
+    """`keras.layers.RNN` for a `HybridCell`, with exact states in every setting.
+
+    It differs from `keras.layers.RNN`, which runs a `HybridCell` as well, in two things: under
+    mixed precision the states that it returns and carries stay float32 (a diffusion error in half
+    precision loses counts), and `reset_state()` draws a new initial state from the cell, where
+    Keras sets zeros.
+
+    Args:
+        cell: a `HybridCell` or another cell of this package.
+        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
+            `keras.layers.RNN`.
+
+    Inputs: floating [batch, time, features]. Output: as `keras.layers.RNN`.
+
+    Example:
+
+    >>> layer = HybridRNN(HybridCell(keras.layers.GRUCell(8), resolution=4), stateful=True)
+    >>> tuple(layer(np.ones((2, 10, 3), "float32")).shape)
+    (2, 8)
+    """
 
     def __init__(self, cell, **kwargs):
         super().__init__(cell, **{"autocast": False, **kwargs})
@@ -67,6 +103,7 @@ class Float32StateRNN(CarriedState, keras.layers.RNN):
 
     def build(self, sequences_shape, initial_state_shape=None):
         check_rank(self, sequences_shape, 3, "[batch, time, features]")
+        self.input_spec = keras.layers.InputSpec(shape=(None, None, sequences_shape[-1]))
         if not self.cell.built:
             self.cell.build((sequences_shape[0], *sequences_shape[2:]))
         self.state_size = as_list(self.cell.state_size)
@@ -95,6 +132,11 @@ class Float32StateRNN(CarriedState, keras.layers.RNN):
                 f"Stateful `{self.name}` was built for a batch size of {self.states[0].shape[0]}; "
                 f"received inputs of shape {tuple(sequences.shape)}."
             )
+        if initial_state is not None and len(as_list(initial_state)) != len(self.state_size):
+            raise ValueError(
+                f"`{self.name}` expects an `initial_state` of {len(self.state_size)} tensors of "
+                f"sizes {self.state_size}; received {len(as_list(initial_state))}."
+            )
         dtype = self.dtype_policy.compute_dtype
         result = super().call(
             ops.cast(sequences, dtype), initial_state=initial_state, mask=mask, training=training
@@ -114,15 +156,6 @@ class Float32StateRNN(CarriedState, keras.layers.RNN):
             fresh = self.get_initial_state(self.states[0].shape[0])
             for variable, value in zip(self.states, fresh, strict=True):
                 variable.assign(value)
-
-    def get_config(self):
-        config = super().get_config()
-        del config["cell"]  # made again from the arguments of the layer
-        return config
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**config)
 
 
 def state_dtype(policy):

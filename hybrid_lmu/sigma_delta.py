@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from hybrid_lmu.checks import check_batch_size, check_floating, check_rank
+from hybrid_lmu.checks import check_batch_size, check_error_shape, check_floating, check_rank
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
 from hybrid_lmu.recurrent import CarriedState
 
@@ -72,23 +72,25 @@ class SigmaDelta(CarriedState, keras.layers.Layer):
             )
 
     def call(self, inputs, initial_state=None, mask=None):
+        check_rank(self, inputs.shape, 3, "[batch, time, features...]", at_least=True)
         check_floating(self, inputs)
+        shape = ops.shape(inputs)
+        shape = (shape[0], *shape[2:])
         error = self.error if initial_state is None else initial_state
-        if error is None and self.quantizer.spiking:
-            shape = ops.shape(inputs)
-            error = self.quantizer.get_initial_error((shape[0], *shape[2:]))
-        elif error is not None:
-            error = ops.cast(error, "float32")
+        if error is None:
+            error = self.quantizer.get_initial_error(shape)
+        else:
+            check_error_shape(self, inputs.shape, error.shape)
+            # Reshaped, so that no error of another batch size is broadcast.
+            error = ops.reshape(ops.cast(error, "float32"), shape)
         outputs, error = self.quantizer.sequence(inputs, error, mask)
         if self.error is not None:
             self.error.assign(error)
-        if self.return_state and self.quantizer.spiking:
-            return outputs, error
-        return outputs
+        return (outputs, error) if self.return_state else outputs
 
     def compute_output_spec(self, inputs, initial_state=None, mask=None):
         outputs = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
-        if self.return_state and self.quantizer.spiking:
+        if self.return_state:
             shape = (inputs.shape[0], *inputs.shape[2:])
             return outputs, keras.KerasTensor(shape, dtype="float32")
         return outputs

@@ -609,3 +609,90 @@ def test_a_rule_can_be_registered():
         check(rows(activity_report(model, x))["signs/w"], 6, (1 + 3) / 2)
     finally:
         del rules.LAYERS[key]
+
+
+# Raw integers.
+
+
+def test_only_small_raw_integers_are_codes():
+    model = sequential(keras.Input((2,)), layers.Dense(3))
+    check(activity_report(model, np.array([[15.0, -15.0]])).products[0], 6, 0, 6, 0, 90)
+    report = activity_report(model, np.array([[1.0, 0.0], [255.0, 1.0]]))  # pixels
+    check(report.products[0], 6, 4.5)
+    assert report.products[0]["input_resolution"] is None
+    assert report.products[0]["input_bits"] == 8
+
+
+# Tensors that change their dtype, and operations of functional models.
+
+
+def test_a_function_of_a_quantized_activity_is_real_in_mixed_precision():
+    x = keras.Input((4, 3))
+    spikes = hybrid_lmu.SigmaDelta(resolution=4, dtype="mixed_float16")(x)
+    head = layers.Dense(2, dtype="float32", name="head")
+    report = activity_report(keras.Model(x, head(ops.tanh(spikes))), real(5, 4, 3))
+    assert rows(report)["head/kernel"]["input_resolution"] is None
+    assert rows(report)["head/kernel"]["effective_macs"] > 0
+
+
+def test_casts_keep_the_resolution():
+    x = keras.Input((4, 3))
+    spikes = hybrid_lmu.SigmaDelta(resolution=4, dtype="mixed_float16")(x)
+    head = layers.Dense(2, dtype="float32", name="head")
+    cast = keras.Model(x, head(ops.cast(spikes, "float32")))
+    assert rows(activity_report(cast, real(5, 4, 3)))["head/kernel"]["input_resolution"] == 4
+    nested = sequential(keras.Input((4, 3)), layers.Dense(2, dtype="mixed_float16", name="head"))
+    nested.name = "inner"
+    report = activity_report(keras.Model(x, nested(spikes)), real(5, 4, 3))
+    assert rows(report)["inner/head/kernel"]["input_resolution"] == 4
+    assert keras.DTypePolicy.convert_input.__closure__ is None  # as it was before
+
+
+class Doubled(keras.layers.Layer):
+    def call(self, x):
+        return ops.add(x, x)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+def test_products_without_weights_are_named():
+    x = keras.Input((4, 3))
+    y = layers.Attention(name="attention")([x, x])
+    y = layers.Multiply(name="product")([y, x])
+    z = ops.add(ops.relu(y), ops.matmul(layers.Dot(2, name="dot")([y, x]), x))
+    z = Doubled(name="own")(ops.power(z, 2))
+    z = layers.TimeDistributed(layers.Rescaling(2.0), name="each")(z)
+    model = keras.Model(x, layers.Average()([z, x]))
+    report = activity_report(model, real(2, 4, 3))
+    by_class = {
+        type(one).__name__: report.not_counted.get(one.name)
+        for one in model.operations
+        if not isinstance(one, (layers.InputLayer, layers.Average))
+    }
+    operation = "products of two activations or with a constant"
+    assert by_class == {
+        "Attention": "products of two activations",
+        "Multiply": "products of two activations",
+        "Dot": "products of two activations",
+        "Relu": None,
+        "Matmul": operation,
+        "Add": None,
+        "Power": "products unknown",
+        "Doubled": "products unknown",
+        "TimeDistributed": "products with a constant",
+    }
+    text = " ".join(str(report).split())
+    assert "each (products with a constant)" in text
+    assert "products of two activations or with constants" in text
+
+
+def test_operations_inside_nested_models_are_named_and_can_be_skipped():
+    x = keras.Input((3,))
+    inner = keras.Model(x, ops.multiply(x, x), name="inner")
+    model = sequential(keras.Input((3,)), inner, layers.Dense(2))
+    (operation,) = [one for one in inner.operations if type(one).__name__ == "Multiply"]
+    name = f"inner/{operation.name}"
+    assert name in activity_report(model, real(2, 3)).not_counted
+    report = activity_report(model, real(2, 3), skip=operation.name)
+    assert report.not_counted == {name: "skipped"}

@@ -96,12 +96,19 @@ def test_several_inputs():
         (X[:0], "at least one sample"),
         (iter(()), "at least one sample"),
         (np.where(X > 0.99, np.nan, X), "must not contain NaN; batch 0"),
+        (np.where(X > 0.99, -np.inf, X), "must not contain infinite numbers; batch 0"),
         (3.0, "`x` must be an array"),
     ],
 )
 def test_bad_data(model, x, message):
     with pytest.raises(ValueError, match=message):
         activity_report(model, x)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.0, True])
+def test_bad_batch_size(model, batch_size):
+    with pytest.raises(ValueError, match=f"`batch_size` must be .*; received: {batch_size}"):
+        activity_report(model, X, batch_size=batch_size)
 
 
 def test_only_models():
@@ -252,6 +259,38 @@ def test_json(report, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
 
 
+def test_json_leaves_nothing_behind_after_an_error(report, tmp_path):
+    target = tmp_path / "target"
+    target.mkdir()
+    with pytest.raises(OSError):
+        report.to_json(target)
+    other = tmp_path / "target.tmp"  # of somebody else
+    other.write_text("kept")
+    report.to_json(tmp_path / "report.json")
+    (tmp_path / "report.json.tmp").write_text("kept")
+    report.to_json(tmp_path / "report.json")
+    assert (tmp_path / "report.json.tmp").read_text() == "kept"
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["report.json", "report.json.tmp", "target", "target.tmp"]
+
+
+def test_text_is_at_most_120_columns_wide():
+    lmu = hybrid_lmu.HybridLMU(
+        1,
+        256,
+        784,
+        layers.SimpleRNNCell(212),
+        input_to_hidden=True,
+        memory_resolution=8,
+        hidden_resolution=4,
+        name="a_hybrid_lmu_with_a_long_name",
+    )
+    model = keras.Sequential([keras.Input((784, 1)), lmu, layers.Dense(10, "softmax")])
+    text = str(activity_report(model, np.full((1, 784, 1), 0.7, "float32")))
+    assert "784 steps" in text
+    assert max(len(line) for line in text.splitlines()) <= 120
+
+
 def test_text(report):
     text = str(report)
     assert "10 samples, T = 6 steps" in text
@@ -284,6 +323,65 @@ def test_activation_sparsity_of_relu():
     assert report.neurobench["activation_sparsity"] == 0.5
     assert report.totals["neuron_updates"] == 2  # those of the linear layer are none
     assert report.products[1]["effective_macs"] == 3
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        [layers.Dense(2, "relu")],
+        [layers.Dense(2), layers.ReLU()],
+        [layers.Dense(2), layers.Activation("relu")],
+        [layers.Dense(2), layers.BatchNormalization(), layers.ReLU(max_value=6.0)],
+        [layers.Dense(2), layers.TimeDistributed(layers.ReLU())],
+        [layers.Dense(2), layers.Activation("linear"), ops.relu],
+    ],
+)
+def test_an_activation_function_of_its_own_is_as_one_in_the_layer(stack):
+    x = y = keras.Input((3, 2))
+    for layer in stack:
+        y = layer(y)
+    model = keras.Model(x, layers.Dense(3)(y))
+    stack[0].kernel.assign([[1.0, -1.0], [1.0, -1.0]])
+    report = activity_report(model, np.full((4, 3, 2), 0.5, "float32"))
+    assert report.neurobench["activation_sparsity"] == 0.5
+    assert report.totals["neuron_updates"] == 3 * 2
+    assert report.products[1]["effective_macs"] == 3 * 3
+
+
+@pytest.mark.parametrize("function", [layers.ReLU, layers.LeakyReLU, ops.relu])
+def test_a_quantized_activity_is_counted_once(function):
+    x = keras.Input((6, 2))
+    spikes = hybrid_lmu.SigmaDelta(resolution=2)(x)
+    model = keras.Model(x, function(spikes) if function is ops.relu else function()(spikes))
+    assert activity_report(model, X).totals["neuron_updates"] == 6 * 2
+
+
+@pytest.mark.parametrize("lengths", [(6, 3), (3, 6)])
+def test_batches_of_different_lengths(lengths):
+    model = keras.Sequential(
+        [
+            keras.Input((None, 2)),
+            hybrid_lmu.SigmaDelta(resolution=2, initial_error="zeros"),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(3, name="head"),
+        ]
+    )
+    data = [np.full((5, length, 2), 0.5, "float32") for length in lengths]
+    report = activity_report(model, iter(data))
+    assert report.timesteps == 6
+    (row,) = report.products
+    assert row["input_resolution"] == 2 * 6  # of the longest
+    assert row["graded_acs"] == 3 * 2 * (6 + 3) / 2  # one event per step and neuron
+    with pytest.raises(ValueError, match=r"sequences of one length; received lengths \[3, 6\]"):
+        record_activity(model, iter(data))
+
+
+def test_batches_of_different_lengths_into_a_recurrent_layer():
+    model = keras.Sequential([keras.Input((None, 2)), layers.LSTM(3)])
+    report = activity_report(model, iter([X, X[:, :3]]))
+    assert report.timesteps == 6
+    gates, steps = 3 * 3, (6 + 3) / 2
+    assert report.totals["dense_macs"] == steps * (4 * 3 * (2 + 3) + gates)
 
 
 def test_packed_bytes():

@@ -159,3 +159,51 @@ def test_bad_arguments():
         two_quantizers().fit(
             x, y, verbose=0, callbacks=[AnnealResolution(lambda s: 1.0, name="third")]
         )
+
+
+class Steps:
+    """A schedule that writes down what it is asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, step):
+        self.asked.append(step)
+        return 2.0 + step
+
+
+@pytest.mark.parametrize("case", ["accumulation", "mixed_float16", "skipped updates"])
+def test_counts_batches_where_the_optimizer_counts_updates(case):
+    optimizer = keras.optimizers.SGD(0.01)
+    if case == "accumulation":
+        optimizer = keras.optimizers.SGD(0.01, gradient_accumulation_steps=2)
+    if case == "mixed_float16":
+        keras.config.set_dtype_policy("mixed_float16")
+    if case == "skipped updates":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**127)
+    model, schedule = two_quantizers(), Steps()
+    model.compile(optimizer, "mse")
+    anneal = AnnealResolution(schedule)
+    model.fit(x, y, batch_size=3, epochs=2, verbose=0, callbacks=[anneal])
+    assert schedule.asked == list(range(8))
+    if case == "accumulation":
+        model.fit(x, y, batch_size=3, epochs=1, verbose=0, callbacks=[anneal])
+        assert schedule.asked == list(range(12))
+
+
+@pytest.mark.parametrize("per, value", [("step", 5.0), ("epoch", 3.0)])
+def test_model_that_is_not_built_yet(per, value):
+    model = keras.Sequential([keras.layers.Dense(2), SigmaDelta(resolution=4.0)])
+    model.compile("sgd", "mse")
+    model.fit(
+        x, y, batch_size=3, epochs=2 if per == "epoch" else 1, verbose=0,
+        callbacks=[AnnealResolution(lambda n: 2.0 + n, per=per)],
+    )  # fmt: skip
+    assert values(model) == [value]
+
+
+def test_schedule_of_the_wrong_shape():
+    with pytest.raises(
+        ValueError, match=r"a number or an array of shape \(\); received shape \(2,"
+    ):
+        two_quantizers().fit(x, y, verbose=0, callbacks=[AnnealResolution(lambda s: [1.0, 2.0])])

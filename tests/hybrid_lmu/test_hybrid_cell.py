@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from hybrid_lmu import HybridCell
+from hybrid_lmu import HybridCell, HybridRNN
 
 to_numpy = ops.convert_to_numpy
 x = np.random.default_rng(0).normal(size=(4, 15, 3)).astype("float32")
@@ -153,3 +153,45 @@ def test_bad_cells():
         HybridCell("lstm")
     with pytest.raises(ValueError, match="is no recurrent cell"):
         HybridCell(keras.layers.Flatten())
+
+
+@pytest.mark.parametrize("layer", [keras.layers.RNN, HybridRNN])
+def test_dropout_with_an_initial_state_and_in_stateful_layers(layer):
+    for stateful in (False, True):
+        cell = keras.layers.GRUCell(6, dropout=0.5, recurrent_dropout=0.5)
+        rnn = layer(HybridCell(cell, None), stateful=stateful)
+        zeros = [np.zeros((4, 6), "float32")]
+        results = {to_numpy(rnn(x, initial_state=zeros, training=True)).tobytes() for _ in range(4)}
+        assert len(results) == 4
+        calm = to_numpy(rnn(x, initial_state=zeros))
+        np.testing.assert_array_equal(calm, to_numpy(rnn(x, initial_state=zeros)))
+
+
+def test_hybrid_rnn_keeps_states_exact_and_draws_new_ones(tmp_path):
+    keras.config.set_dtype_policy("mixed_float16")
+    make = lambda **kwargs: HybridRNN(  # noqa: E731
+        HybridCell(keras.layers.GRUCell(6, seed=1), 3.0, seed=2), return_sequences=True, **kwargs
+    )
+    one_call, streaming = make(), make(stateful=True)
+    whole = to_numpy(one_call(x))
+    streaming.build((4, None, 3))
+    streaming.set_weights(one_call.get_weights())
+    parts = [to_numpy(streaming(x[:, t : t + 1])) for t in range(15)]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+    assert {keras.backend.standardize_dtype(s.dtype) for s in streaming.states} == {"float32"}
+    streaming.reset_state()
+    first = to_numpy(streaming.states[-1]).copy()
+    streaming.reset_state()
+    assert np.abs(first - to_numpy(streaming.states[-1])).max() > 0
+    model = keras.Sequential([keras.Input((15, 3)), make()])
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(model.predict(x, verbose=0), loaded.predict(x, verbose=0))
+
+
+def test_bad_states():
+    with pytest.raises(ValueError, match="has nested states.* wrap each cell by itself"):
+        cells = [keras.layers.GRUCell(2), keras.layers.LSTMCell(2)]
+        HybridCell(keras.layers.StackedRNNCells(cells))
+    with pytest.raises(ValueError, match="`output_state` must be .*; received: 5"):
+        HybridCell(keras.layers.GRUCell(2), output_state=5)

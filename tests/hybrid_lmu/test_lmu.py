@@ -228,6 +228,7 @@ def test_dropout_is_drawn_per_sequence_and_only_in_training():
     first, second = to_numpy(layer(x, training=True)), to_numpy(layer(x, training=True))
     assert np.abs(first - calm).max() > 1e-3 and np.abs(first - second).max() > 1e-3
     stateless = lmu("Dense", dropout=0.5, **none)
+    assert stateless.computes_last_step_only(x)
     repeated = np.repeat(x[:1], 400, axis=0)
     dropped = to_numpy(stateless(repeated, training=True))
     assert len(np.unique(np.round(dropped, 4), axis=0)) == 4  # 2 inputs, each kept or not
@@ -293,3 +294,74 @@ def test_cell_is_pure():
     np.testing.assert_array_equal(first, to_numpy(cell(ops.ones((2, 1)), states)[0]))
     for a, b in zip(before, states, strict=True):
         np.testing.assert_array_equal(a, to_numpy(b))
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras has no jit on PyTorch.")
+@connections
+def test_trains_compiled_and_not(options):
+    for jit in (True, False):
+        model = keras.Sequential([keras.Input((24, 2)), lmu(**options), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.01), "mse", jit_compile=jit)
+        assert np.isfinite(model.train_on_batch(x, np.ones((3, 1))))
+
+
+def test_dropout_with_an_initial_state_and_in_stateful_layers():
+    hidden = keras.layers.LSTMCell(5, dropout=0.5, recurrent_dropout=0.5)
+    options = {"dropout": 0.5, "recurrent_dropout": 0.5, "memory_to_memory": True}
+    for stateful in (False, True):
+        layer = HybridLMU(2, 4, 20.0, hidden, stateful=stateful, **options)
+        layer(x)
+        zeros = [np.zeros(s.shape, "float32") for s in layer.get_initial_state(3)]
+        results = set()
+        for _ in range(4):
+            results.add(to_numpy(layer(x, initial_state=zeros, training=True)).tobytes())
+        assert len(results) == 4
+        calm = to_numpy(layer(x, initial_state=zeros))
+        np.testing.assert_array_equal(calm, to_numpy(layer(x, initial_state=zeros)))
+    inputs, states = keras.Input((24, 2)), [keras.Input((s.shape[1],)) for s in zeros]
+    layer = HybridLMU(2, 4, 20.0, hidden, **options)
+    model = keras.Model(
+        [inputs, *states], keras.layers.Dense(1)(layer(inputs, initial_state=states))
+    )
+    model.compile("sgd", "mse")
+    for batch in (x, x[:2]):
+        given = [batch, *(z[: len(batch)] for z in zeros)]
+        assert np.isfinite(model.train_on_batch(given, np.ones((len(batch), 1))))
+
+
+@pytest.mark.parametrize("hidden", ["SimpleRNN", "LSTM"])
+def test_stateful_training(hidden):
+    layer = lmu(hidden, stateful=True)
+    model = keras.Sequential([keras.Input(batch_shape=(3, 24, 2)), layer, keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    before = [to_numpy(s).copy() for s in layer.states]
+    assert np.isfinite(model.fit(x, np.ones((3, 1)), batch_size=3, verbose=0).history["loss"][0])
+    after = [to_numpy(s) for s in layer.states]
+    for memory_or_error in (-1, -2):
+        assert np.abs(before[memory_or_error] - after[memory_or_error]).max() > 0
+
+
+@connections
+def test_float64_layer(options):
+    cell = keras.layers.LSTMCell(5, dtype="float64")
+    layer = HybridLMU(
+        2, 4, 20.0, cell, dtype="float64", memory_resolution=4, hidden_resolution=2, **options
+    )
+    model = keras.Sequential([keras.Input((24, 2), dtype="float64"), layer])
+    assert model.predict(x.astype("float64"), verbose=0).dtype == "float64"
+
+
+def test_weights_move_between_spiking_and_non_spiking(tmp_path):
+    spiking, plain = lmu(), lmu(memory_resolution=None, hidden_resolution=None)
+    models = [keras.Sequential([keras.Input((24, 2)), layer]) for layer in (spiking, plain)]
+    for first, second in (models, models[::-1]):
+        first.save_weights(tmp_path / "w.weights.h5")
+        second.load_weights(tmp_path / "w.weights.h5")
+        for a, b in zip(first.trainable_weights, second.trainable_weights, strict=True):
+            np.testing.assert_array_equal(to_numpy(a), to_numpy(b))
+
+
+def test_wrong_number_of_states():
+    layer = lmu()
+    with pytest.raises(ValueError, match=r"`initial_state` of 4 tensors of sizes .*; received 1"):
+        layer(x, initial_state=[np.zeros((3, 5), "float32")])

@@ -76,3 +76,41 @@ def test_saved_model_keeps_resolution_and_random_draw(tmp_path):
     loaded = keras.models.load_model(tmp_path / "m.keras")
     np.testing.assert_array_equal(to_numpy(loaded.layers[0].quantizer.resolution), [4, 5, 6])
     np.testing.assert_array_equal(model.predict(x, verbose=0), loaded.predict(x, verbose=0))
+
+
+def test_state_of_another_batch_size_is_refused_and_not_broadcast():
+    layer = SigmaDelta(resolution=2.0, stateful=True)
+    layer(x)
+    with pytest.raises(
+        ValueError, match=r"diffusion error of shape \(1, 3\) .* received shape \(2"
+    ):
+        layer(x[:1])
+    with pytest.raises(ValueError, match=r"\[batch, time, features...\]; received shape \(2, 30\)"):
+        layer(x[..., 0])
+
+
+def test_initial_error_as_an_array():
+    given = SigmaDelta(resolution=2.0, initial_error=np.array([0.0, 0.5, 0.75]))(x)
+    listed = SigmaDelta(resolution=2.0, initial_error=[0.0, 0.5, 0.75])(x)
+    np.testing.assert_array_equal(to_numpy(given), to_numpy(listed))
+
+
+def test_non_spiking_layer_returns_a_state_too():
+    outputs, error = SigmaDelta("relu", resolution=None, return_state=True)(x)
+    np.testing.assert_array_equal(to_numpy(outputs), np.maximum(x, 0))
+    assert error.shape == (2, 3) and not to_numpy(error).any()
+
+
+@pytest.mark.parametrize("saved, loaded", [(None, 2.0), (2.0, None), (2.0, [1.0, 1.0, 1.0])])
+def test_weights_move_between_spiking_and_non_spiking(saved, loaded, tmp_path):
+    def model(resolution):
+        layers = [keras.Input((30, 3)), keras.layers.Dense(3), SigmaDelta(resolution=resolution)]
+        return keras.Sequential(layers)
+
+    first, second = model(saved), model(loaded)
+    first.save_weights(tmp_path / "w.weights.h5")
+    second.load_weights(tmp_path / "w.weights.h5")
+    np.testing.assert_array_equal(first.get_weights()[0], second.get_weights()[0])
+    if loaded:
+        expected = np.broadcast_to(2.0, np.shape(loaded))
+        np.testing.assert_array_equal(to_numpy(second.layers[-1].quantizer.resolution), expected)
