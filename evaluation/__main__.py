@@ -10,10 +10,15 @@ import os
 import sys
 from pathlib import Path
 
+from evaluation import figures, report
+from evaluation.pages import build
+from evaluation.report import WriteError
 from evaluation.runs import RunError, common_parent, find_runs
+from training.cli import BACKENDS
 from training.cli import make_parser as training_parser
-from training.errors import DataNotFound, TrainingError
+from training.errors import TrainingError
 from training.startup import describe_engine, prepare_environment
+from training.summary import summary_table
 
 
 def parser():
@@ -63,27 +68,22 @@ def main(argv=None):
     args = parser().parse_args(argv)
     try:
         _run(args)
-    except (RunError, TrainingError) as e:
+    except (RunError, TrainingError, WriteError) as e:
         print(f"error: {e}", file=sys.stderr)
-        return 1
-    except OSError as e:
-        print(f"error: cannot write {e.filename}: {e.strerror}", file=sys.stderr)
         return 1
     return 0
 
 
 def _run(args):
     runs = find_runs(args.runs, _note)
-    if not args.no_model:
-        _start(runs)
-    from evaluation import report
-    from evaluation.pages import build
-    from training.summary import summary_table
-
-    print(summary_table([run.metrics for run in runs]))
     out = args.out or common_parent(runs) / "report.html"
-    pictures = _figures(runs, args)
-    report.write(out, build(runs, pictures))
+    report.check_writable(out)  # found out now, not after minutes of measuring
+    if args.plots:
+        report.check_writable(args.plots / "plot.png")
+    notes = []
+    pictures = _figures(runs, args, notes)
+    print(summary_table([run.metrics for run in runs]))
+    report.write(out, build(runs, pictures, notes))
     for picture in pictures if args.plots else ():
         report.write(args.plots / f"{picture.name}.png", picture.png)
     print(f"\nReport: {out}")
@@ -91,35 +91,53 @@ def _run(args):
         print(f"Plots:  {args.plots}")
 
 
-def _figures(runs, args):
-    from evaluation import figures
-    from training.tasks import load_task
-
+def _figures(runs, args, notes):
+    """All figures. What the reader of the page should know about the choice goes to `notes`."""
     found = figures.of_histories(runs)
-    run = figures.detailed_run(runs)
     if args.no_model:
         return found
-    if run is None:
+    chosen = figures.detailed_runs(runs)
+    if not chosen:
         _note("no run with quantized activities and a best.keras: plots of a model left out")
         return found
-    try:
-        data = load_task(run.task, args.data_dir)
-    except DataNotFound as e:
-        _note(f"plots of {run.path} left out: {e}")
-        return found
+    _start(chosen)
+    names = ", ".join(run.path.name for run in chosen)
+    notes.append(f"Plots of a model: of the first spiking run of each task ({names}).")
+    _note(notes[-1])
+    for run in chosen:
+        try:
+            found += _model_figures(run, args)
+        except (TrainingError, figures.ModelUnreadable, ValueError) as e:
+            reason = str(e).strip().splitlines()[0] or type(e).__name__
+            notes.append(f"Plots of {run.path.name} left out: {reason}")
+            _note(notes[-1])
+    return found
+
+
+def _model_figures(run, args):
+    from training.tasks import load_task
+
+    data = load_task(run.task, args.data_dir)
     _note(f"measuring {run.path}")
-    return found + figures.of_model(
+    return figures.of_model(
         run, data.test, data.kind, args.samples, note=lambda text: _note(f"    {text}")
     )
 
 
 def _start(runs):
     """Start Keras on the user's KERAS_BACKEND; else on the runs' own, if it is installed here."""
-    backend = (runs[0].metrics.get("environment") or {}).get("backend")
-    if not (backend and importlib.util.find_spec(backend)):
-        backend = "tensorflow"
-    prepare_environment(os.environ.get("KERAS_BACKEND", backend), devices=1)
+    backend = os.environ.get("KERAS_BACKEND") or _backend_of(runs[0])
+    if backend not in BACKENDS:
+        raise TrainingError(
+            f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}; received: {backend!r}"
+        )
+    prepare_environment(backend, devices=1)
     _note(describe_engine())
+
+
+def _backend_of(run):
+    backend = (run.metrics.get("environment") or {}).get("backend")
+    return backend if backend in BACKENDS and importlib.util.find_spec(backend) else "tensorflow"
 
 
 def _note(text):

@@ -9,8 +9,11 @@ import json
 import os
 import sys
 
-from evaluation.report import write
+from evaluation.report import WriteError, check_writable, write
 from evaluation.timing import Spread, alternate, paired_ratio
+from training.cli import BACKENDS
+from training.errors import TrainingError
+from training.startup import describe_engine, prepare_environment
 
 
 def measure(
@@ -137,26 +140,55 @@ def parser():
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     count, natural = _number(int, 1), _number(int, 0)
-    p.add_argument("--batch", type=count, default=100, help="samples a batch")
-    p.add_argument("--timesteps", type=count, default=784, help="steps a sample; theta too")
-    p.add_argument("--order", type=count, default=256, help="order of the Legendre memory")
-    p.add_argument("--units", type=count, default=212, help="hidden units; width of activations")
-    p.add_argument("--memory-resolution", type=_number(float, 1e-9), default=16.0)
-    p.add_argument("--hidden-resolution", type=_number(float, 1e-9), default=4.0)
-    p.add_argument("--repeats", type=count, default=5, help="timed rounds")
-    p.add_argument("--warmup", type=natural, default=2, help="calls before the first round")
+    p.add_argument("--batch", type=count, metavar="INT", default=100, help="samples a batch")
+    p.add_argument(
+        "--timesteps", type=count, metavar="INT", default=784, help="steps a sample; theta too"
+    )
+    p.add_argument(
+        "--order", type=count, metavar="INT", default=256, help="order of the Legendre memory"
+    )
+    p.add_argument(
+        "--units", type=count, metavar="INT", default=212, help="hidden units; width of activations"
+    )
+    p.add_argument(
+        "--memory-resolution",
+        type=_number(float, 1e-9),
+        default=16.0,
+        metavar="FLOAT",
+        help="resolution of the memory's activity in the spiking cases",
+    )
+    p.add_argument(
+        "--hidden-resolution",
+        type=_number(float, 1e-9),
+        default=4.0,
+        metavar="FLOAT",
+        help="resolution of the hidden units' activity in the spiking cases",
+    )
+    p.add_argument("--repeats", type=count, metavar="INT", default=5, help="timed rounds")
+    p.add_argument(
+        "--warmup", type=natural, metavar="INT", default=2, help="calls before the first round"
+    )
     p.add_argument(
         "--backend",
-        choices=("tensorflow", "jax", "torch"),
-        default=os.environ.get("KERAS_BACKEND", "tensorflow"),
+        choices=BACKENDS,
+        default=os.environ.get("KERAS_BACKEND") or "tensorflow",
+        help="engine under Keras; without: $KERAS_BACKEND, then tensorflow",
     )
     p.add_argument(
         "--jit", choices=("auto", "on", "off"), default="auto", help="jit_compile of Model.compile"
     )
     p.add_argument(
-        "--mode", choices=("train", "infer"), action="append", help="repeatable; default: both"
+        "--mode",
+        choices=("train", "infer"),
+        action="append",
+        help="what to time: training step or inference; repeatable; without: both",
     )
-    p.add_argument("--group", action="append", help="repeatable; default: all (see --list)")
+    p.add_argument(
+        "--group",
+        action="append",
+        metavar="GROUP",
+        help="only cases of this group (see --list); repeatable; without: all",
+    )
     p.add_argument(
         "--case",
         action="append",
@@ -169,10 +201,13 @@ def parser():
 
 
 def main(argv=None):
-    """Command line. Returns the exit status: 0, 1 if a case failed, 2 for a bad request."""
+    """Command line. Returns the status: 0, 1 if a case or --json failed, 2 for a bad request."""
     args = parser().parse_args(argv)
-    os.environ["KERAS_BACKEND"] = args.backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        _start(args.backend)
+    except TrainingError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 2
     from evaluation.cases import GROUPS, Sizes, select
     from training.environment import describe_environment
 
@@ -198,12 +233,9 @@ def main(argv=None):
         return 0
     if args.json:  # found out now, not after ten minutes of measuring
         try:
-            if not os.path.exists(args.json):
-                write(args.json, "{}\n")
-            elif not os.access(args.json, os.W_OK):
-                raise PermissionError(13, "not writable")
-        except OSError as e:
-            print(f"error: cannot write --json {args.json}: {e.strerror}", file=sys.stderr)
+            check_writable(args.json)
+        except WriteError as e:
+            print(f"error: --json: {e}", file=sys.stderr)
             return 2
 
     facts = describe_environment()
@@ -237,8 +269,22 @@ def main(argv=None):
             "repeats": args.repeats,
             "records": records,
         }
-        write(args.json, json.dumps(content, indent=1) + "\n")
+        try:
+            write(args.json, json.dumps(content, indent=1) + "\n")
+        except WriteError as e:  # the results are on the screen
+            print(f"error: --json: {e}", file=sys.stderr)
+            return 1
     return 1 if any("failed" in r for r in records) else 0
+
+
+def _start(backend):
+    """Start Keras without the engine's notes; `TrainingError` if that cannot be done."""
+    if backend not in BACKENDS:  # argparse does not look at defaults
+        raise TrainingError(
+            f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}; received: {backend!r}"
+        )
+    prepare_environment(backend, devices=1)
+    describe_engine()
 
 
 def _progress(text):

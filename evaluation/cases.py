@@ -100,7 +100,8 @@ def select(groups=None, names=None):
         wanted = {c.name for c in chosen if any(n.lower() in c.name.lower() for n in names)}
         if not wanted:
             raise ValueError(
-                f"no case matches {', '.join(names)}; known: {', '.join(c.name for c in chosen)}"
+                f"no case contains {_quoted(names)}; expected part of one of: "
+                f"{_quoted(c.name for c in chosen)}"
             )
         used = {c.group for c in chosen if c.name in wanted}
         chosen = [
@@ -109,6 +110,11 @@ def select(groups=None, names=None):
             if c.name in wanted or (c.group in used and c.name in GROUPS[c.group].references)
         ]
     return chosen
+
+
+def _quoted(names):
+    """Names in a row; in quotes, as many of them have commas."""
+    return ", ".join(f'"{name}"' for name in names)
 
 
 # --- activations ---------------------------------------------------------------------------

@@ -2,12 +2,16 @@
 
 import dataclasses
 
-from evaluation import measure, plots
+from evaluation import plots
 from evaluation.style import to_png
 
 METRICS = {"classes": "accuracy", "regression": "nrmse"}
 BATCH = 64
 HISTOGRAM_SAMPLES = 128
+
+
+class ModelUnreadable(RuntimeError):
+    """A best.keras that cannot be loaded, or not run on its task's data; one line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,11 +23,12 @@ class Figure:
 
 
 def of_histories(runs):
-    """Accuracy and resolution over epochs, one figure a task."""
+    """Score and resolution over epochs, one figure a task."""
     figures = []
     for task in dict.fromkeys(r.task for r in runs):
-        title = f"{task}: accuracy and resolution over epochs"
-        figure = plots.epochs([r for r in runs if r.task == task], title)
+        of_task = [r for r in runs if r.task == task]
+        title = f"{task}: {plots.epochs_title(of_task)}"
+        figure = plots.epochs(of_task, title)
         if figure is not None:
             figures.append(
                 Figure(
@@ -37,24 +42,77 @@ def of_histories(runs):
     return figures
 
 
-def detailed_run(runs):
-    """The run whose model is looked at closely: the first spiking one with a saved model."""
-    return next((r for r in runs if r.spiking and r.best_model), None)
+def detailed_runs(runs):
+    """The runs whose models are looked at closely: of each task the first spiking one.
 
-
-def of_model(run, test, kind, samples=500, factors=measure.FACTORS, note=lambda text: None):
-    """Three figures of one trained spiking model: accuracy against bits, raster, histograms.
-
-    test: the task's test split; its first `samples` samples are used. kind: "classes" or
-    "regression".
+    Runs without a saved model do not count.
     """
-    from hybrid_lmu.accounting import record_activity
+    first = {}
+    for run in runs:
+        if run.spiking and run.best_model:
+            first.setdefault(run.task, run)
+    return list(first.values())
+
+
+def load(run):
+    """The run's best model, simulated at every step as in its test; `ModelUnreadable`."""
+    import hybrid_lmu  # noqa: F401  # Keras finds its layers only once they are registered
     from training.runfolder import RunFolder
 
-    model = RunFolder(run.path).read_model("best.keras")
+    try:
+        model = RunFolder(run.path).read_model("best.keras")
+    except Exception as e:  # a damaged file fails in zipfile, json, h5py or Keras, each its own way
+        raise ModelUnreadable(_one_line(e)) from e
+    for layer in model.layers:
+        if hasattr(layer, "simulation"):
+            layer.simulation = "full"
+    return model
+
+
+def _one_line(error):
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def of_model(run, test, kind, samples=500, factors=None, note=lambda text: None):
+    """Three figures of one trained spiking model: score against bits, raster, histograms.
+
+    test: the task's test split; its first `samples` samples are used. kind: "classes" or
+    "regression". factors: see measure.resolution_sweep. `ModelUnreadable` if best.keras cannot
+    be loaded or does not fit the data.
+    """
+    model = load(run)
     part = test.take(slice(0, samples))
+    if model.input_shape[1:] != part.x.shape[1:] and None not in model.input_shape[1:]:
+        raise ModelUnreadable(
+            f"best.keras must take inputs of shape {part.x.shape[1:]}; "
+            f"received: {model.input_shape[1:]}"
+        )
+    return [
+        _bits_figure(run, model, part, kind, factors, note),
+        *_count_figures(run, model, part, note),
+    ]
+
+
+def _bits_figure(run, model, part, kind, factors, note):
     metric = METRICS[kind]
-    points = sweep(model, part, kind, factors, note)
+    reference, points = sweep(model, part, kind, factors, note)
+    title = f"{run.task}, {run.label}: {plots.name_of(metric)} against bits"
+    return Figure(
+        f"{run.path.name}-bits",
+        title,
+        to_png(plots.accuracy_against_bits(points, metric, reference, title)),
+        f"One set of weights ({run.path.name}/best.keras); every resolution is multiplied by "
+        "the factor at the marker, nothing is trained again. The dashed line is the same weights "
+        f"at resolution 2^20, as good as non-spiking. All on the first {len(part):,} test "
+        "samples, so the values can differ from those of the whole test set in the table.",
+    )
+
+
+def _count_figures(run, model, part, note):
+    from evaluation import measure
+    from hybrid_lmu.accounting import record_activity
+
     note("counts of the activities")
     sample = {
         name: (activity.counts[0], activity.resolution)
@@ -63,37 +121,26 @@ def of_model(run, test, kind, samples=500, factors=measure.FACTORS, note=lambda 
     few = part.x[:HISTOGRAM_SAMPLES]
     histogram = measure.count_histograms(lambda x: record_activity(model, x), few)
     where = f"{run.task}, {run.label}"
-    seen = f"first {len(part):,} test samples"
-    title = f"{where}: {metric} against bits"
-    reference = (run.metrics.get("non_spiking_test") or {}).get(metric)
-    chart = plots.accuracy_against_bits(points, metric, reference, title)
     return [
-        Figure(
-            f"{run.path.name}-bits",
-            title,
-            to_png(chart),
-            f"One set of weights ({run.path.name}/best.keras); every resolution is multiplied by "
-            f"the factor at the marker, nothing is trained again. Measured on the {seen}; "
-            "the dashed line is the non-spiking score of the same weights on the whole test set.",
-        ),
         Figure(
             f"{run.path.name}-raster",
             "Counts of one test sample",
             to_png(plots.raster(part.x[0], sample, f"{where}: counts of the first test sample")),
-            "Each row is a neuron, each column a time step; white is no event, red a positive "
-            "and blue a negative count. The input of the network is on top.",
+            "Each row is a neuron, each column a time step; the white background is a count of 0 "
+            "(no event), red a positive and blue a negative count. Above: the network's input.",
         ),
         Figure(
             f"{run.path.name}-histograms",
             "How often each count occurs",
             to_png(plots.histograms(histogram, f"{where}: how often each count occurs")),
-            f"Over all neurons and steps of {len(few)} test samples.",
+            f"Over all neurons and steps of the first {len(few)} test samples.",
         ),
     ]
 
 
-def sweep(model, part, kind, factors=measure.FACTORS, note=lambda text: None):
-    """`measure.resolution_sweep` with the task's score and the activity bits, both on one split."""
+def sweep(model, part, kind, factors=None, note=lambda text: None):
+    """Non-spiking score, and `measure.resolution_sweep` (its points), both on one split."""
+    from evaluation import measure
     from hybrid_lmu.accounting import activity_report
     from training.scores import evaluate
 
@@ -106,4 +153,7 @@ def sweep(model, part, kind, factors=measure.FACTORS, note=lambda text: None):
         report = activity_report(model, part.x, batch_size=BATCH)
         return report.to_dict()["totals"]["activity_bits"]
 
-    return measure.resolution_sweep(model, score, bits, factors, note)
+    note("non-spiking")
+    reference = measure.non_spiking(model, score)["score"]
+    points = measure.resolution_sweep(model, score, bits, factors or measure.FACTORS, note)
+    return reference, points

@@ -1,9 +1,12 @@
 """Measurements on a trained model for the report: a sweep of its resolutions, and its counts."""
 
+import contextlib
+
 import keras
 import numpy as np
 
 from hybrid_lmu import resolution_variables
+from training.runner import NON_SPIKING_RESOLUTION
 
 FACTORS = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16)
 
@@ -15,14 +18,8 @@ def resolution_sweep(model, score, bits, factors=FACTORS, note=lambda text: None
     activity bits. Returns a list of {"factor", "resolutions", "activity_bits", "score", "low",
     "high"}. The model has its own resolutions again afterwards, also after an error.
     """
-    variables = list(resolution_variables(model).values())
-    if not variables:
-        raise ValueError(
-            f"the model {model.name!r} has no variable named 'resolution'; expected a spiking model"
-        )
-    trained = [keras.ops.convert_to_numpy(v) for v in variables]
     points = []
-    try:
+    with _own_resolutions(model) as (variables, trained):
         for factor in factors:
             note(f"resolutions × {factor:g}")
             for variable, value in zip(variables, trained, strict=True):
@@ -35,10 +32,31 @@ def resolution_sweep(model, score, bits, factors=FACTORS, note=lambda text: None
                     **score(),
                 }
             )
+    return points
+
+
+def non_spiking(model, score):
+    """score() with every resolution at 2^20 (training's non-spiking reference), then as before."""
+    with _own_resolutions(model) as (variables, _):
+        for variable in variables:
+            variable.assign(np.full(variable.shape, NON_SPIKING_RESOLUTION, "float32"))
+        return score()
+
+
+@contextlib.contextmanager
+def _own_resolutions(model):
+    """Yields (resolution variables, their values); afterwards they have these values again."""
+    variables = list(resolution_variables(model).values())
+    if not variables:
+        raise ValueError(
+            f"the model {model.name!r} has no variable named 'resolution'; expected a spiking model"
+        )
+    trained = [keras.ops.convert_to_numpy(v) for v in variables]
+    try:
+        yield variables, trained
     finally:
         for variable, value in zip(variables, trained, strict=True):
             variable.assign(value)
-    return points
 
 
 def count_histograms(record, x, batch_size=16):

@@ -7,12 +7,15 @@ from evaluation import report, tables
 from training.summary import summary_table
 
 
-def build(runs, figures):
-    """HTML of the page. figures: list of figures.Figure, in the order shown."""
+def build(runs, figures, notes=()):
+    """HTML of the page.
+
+    figures: list of figures.Figure, in the order shown. notes: sentences below the summary.
+    """
     tasks = ", ".join(dict.fromkeys(r.task for r in runs))
     models = ", ".join(dict.fromkeys(r.model for r in runs))
     now = datetime.datetime.now().strftime("%Y-%m-%d %H:%M")
-    sections = [report.section("Summary", _summary(runs))]
+    sections = [report.section("Summary", _summary(runs) + "".join(map(report.note, notes)))]
     sections += [report.figure(f.title, f.png, f.caption) for f in figures]
     sections.append(
         report.section(
@@ -49,7 +52,7 @@ def _summary(runs):
     end = lines.index("")
     cells = [[line[a:b].strip() for a, b in spans] for line in lines[:1] + lines[2:end]]
     legend = " ".join(lines[end:]).strip()
-    return report.table(cells[0], cells[1:]) + f'<p class="note">{report.escape(legend)}</p>'
+    return report.table(cells[0], cells[1:]) + report.note(legend)
 
 
 def _costs(run):

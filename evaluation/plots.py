@@ -2,10 +2,10 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import BoundaryNorm, CenteredNorm
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap, Normalize
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from evaluation.style import DIVERGING, INK, MUTED, PALETTE, colours, styled
+from evaluation.style import BLUES, INK, MUTED, PALETTE, REDS, colours, styled
 
 WIDTH = 8.6
 SCORES = ("accuracy", "nrmse")
@@ -17,14 +17,45 @@ def _percent(axis):
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g}"))
 
 
-def _plain_log(axis):
-    """Log axis with numbers such as 0.5, 8, 128 instead of powers of ten."""
-    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    axis.set_minor_formatter(NullFormatter())
+def _log_if_wide(ax, values, base):
+    """Log y axis with plain numbers (0.5, 8, 128) where values span a factor of `base` or more.
+
+    Narrower ones, or such that are not all positive, keep a linear axis: a log axis labels only
+    powers of its base, so that it could be left without a label.
+    """
+    values = np.asarray(values, dtype="float64")
+    if values.size == 0 or values.min() <= 0 or values.max() < base * values.min():
+        return
+    ax.set_yscale("log", base=2 if base < 10 else 10)
+    if base >= 10:
+        ax.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def epochs(runs, title="Accuracy and resolution over epochs"):
-    """Validation score of every run over its epochs; below it, on a log axis, the resolutions.
+def _whole(bins, **options):
+    """Ticks at integers only, also where a single one is in sight."""
+    return MaxNLocator(bins, integer=True, min_n_ticks=1, **options)
+
+
+def name_of(metric):
+    """The score's name for a reader: accuracy, NRMSE."""
+    return "NRMSE" if metric == "nrmse" else metric
+
+
+def score_key(runs):
+    """What the histories hold: "accuracy", "nrmse", or "loss" if neither."""
+    return next((k for k in SCORES if any(f"val_{k}" in r.history for r in runs)), "loss")
+
+
+def epochs_title(runs):
+    """What `epochs` shows of these runs."""
+    both = any(r.history.get("resolutions") for r in runs)
+    return f"{name_of(score_key(runs))}{' and resolution' if both else ''} over epochs"
+
+
+def epochs(runs, title=None):
+    """Validation score of every run over its epochs; below it the resolutions.
 
     One colour a model; runs of one model (seeds) share it. Training curves are dashed. Returns
     None if no run has a history.
@@ -33,7 +64,7 @@ def epochs(runs, title="Accuracy and resolution over epochs"):
     if not shown:
         return None
     palette = colours(r.model for r in shown)
-    key = next((k for k in SCORES if any(f"val_{k}" in r.history for r in shown)), "loss")
+    key = score_key(shown)
     curves = [resolution_curves(r) for r in shown]
     names = list(dict.fromkeys(name for c in curves for name in c))
     with styled():
@@ -56,8 +87,8 @@ def epochs(runs, title="Accuracy and resolution over epochs"):
                     axes[0].plot(x, run.history[name], **style, **extra)
             for name, values in resolutions.items():
                 axes[1].plot(x, values, ls=LINES[names.index(name) % len(LINES)], **style)
-        axes[0].set_title(title)
-        _score_axis(axes[0], key, [r.history.get(f"val_{key}", []) for r in shown])
+        axes[0].set_title(title or epochs_title(shown))
+        _score_axis(axes[0], key, shown)
         _legend(
             axes[0],
             [
@@ -67,8 +98,7 @@ def epochs(runs, title="Accuracy and resolution over epochs"):
             ],
         )
         if names:
-            axes[1].set_yscale("log", base=2)
-            _plain_log(axes[1].yaxis)
+            _log_if_wide(axes[1], np.concatenate([v for c in curves for v in c.values()]), base=4)
             axes[1].set_ylabel("resolution\n(levels per unit)")
             _legend(
                 axes[1],
@@ -78,7 +108,7 @@ def epochs(runs, title="Accuracy and resolution over epochs"):
                 ],
             )
         axes[-1].set_xlabel("epoch")
-        axes[-1].xaxis.set_major_locator(MaxNLocator(12, integer=True, steps=(1, 2, 5, 10)))
+        axes[-1].xaxis.set_major_locator(_whole(12, steps=(1, 2, 5, 10)))
     return figure
 
 
@@ -94,14 +124,16 @@ def resolution_curves(run):
     return dict(zip(names, columns, strict=True))
 
 
-def _score_axis(ax, key, curves):
-    ax.set_ylabel({"accuracy": "accuracy (%)", "nrmse": "NRMSE"}.get(key, key))
+def _score_axis(ax, key, runs):
+    validation = [r.history.get(f"val_{key}", []) for r in runs]
     if key == "accuracy":
+        ax.set_ylabel("accuracy (%)")
         _percent(ax.yaxis)
-        ax.set_ylim(bottom=_lowest_shown(curves))
+        ax.set_ylim(bottom=_lowest_shown(validation))
     else:
-        ax.set_yscale("log")
-        _plain_log(ax.yaxis)
+        ax.set_ylabel(name_of(key))
+        drawn = [*validation, *(r.history.get(key, []) for r in runs)]
+        _log_if_wide(ax, np.concatenate(drawn), base=10)
 
 
 def _legend(ax, entries):
@@ -172,8 +204,10 @@ def accuracy_against_bits(points, metric="accuracy", reference=None, title=None)
             ax.set_ylabel("test accuracy (%)")
             _percent(ax.yaxis)
         else:
-            ax.set_ylabel(f"test {metric.upper()}")
-        ax.set_title(title or "Accuracy against bits, all resolutions scaled by one factor")
+            ax.set_ylabel(f"test {name_of(metric)}")
+        ax.set_title(
+            title or f"{name_of(metric)} against bits, all resolutions scaled by one factor"
+        )
         ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return figure
 
@@ -211,40 +245,50 @@ def raster(x, activities, title="Counts of one test sample"):
                 x.T, aspect="auto", cmap="Greys", interpolation="nearest", origin="lower"
             )
             axes[0].grid(False)
-            axes[0].yaxis.set_major_locator(MaxNLocator(4, integer=True))
+            axes[0].yaxis.set_major_locator(_whole(4))
             axes[0].set_ylabel("input\nfeature")
         axes[0].set_title(title)
         for ax, (name, (counts, resolution)) in zip(axes[1:], activities.items(), strict=True):
             counts = np.asarray(counts).reshape(len(counts), -1)
+            colour_map, norm = _count_colours(counts)
             image = ax.imshow(
                 counts.T,
                 aspect="auto",
-                cmap=DIVERGING,
-                norm=_count_norm(counts),
+                cmap=colour_map,
+                norm=norm,
                 interpolation="nearest",
                 origin="lower",
             )
             ax.set_title(_activity_title(name, resolution), fontsize=10, pad=5)
             ax.set_ylabel("neuron")
-            ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+            ax.yaxis.set_major_locator(_whole(5))
             ax.grid(False)
             bar = figure.colorbar(image, ax=ax, pad=0.015, fraction=0.04, aspect=16)
             bar.set_label("count", fontsize=9)
-            bar.outline.set_visible(False)
-            bar.locator = MaxNLocator(7, integer=True, symmetric=True)
+            bar.outline.set(edgecolor="#B8BEC8", linewidth=0.6)  # else the white end is lost
+            bar.locator = _whole(7, symmetric=bool(counts.min(initial=0) < 0))
             bar.update_ticks()
             bar.ax.minorticks_off()
         axes[-1].set_xlabel("time step")
-        axes[-1].xaxis.set_major_locator(MaxNLocator(12, integer=True, steps=(1, 2, 5, 10)))
+        axes[-1].xaxis.set_major_locator(_whole(12, steps=(1, 2, 5, 10)))
     return figure
 
 
-def _count_norm(counts):
-    """Colours centred on 0; one colour a count while there are few of them."""
+def _count_colours(counts):
+    """Colour map and norm: white at 0, to red above and, only if any is negative, blue below.
+
+    One colour a count while there are few of them.
+    """
     limit = max(int(np.abs(counts).max(initial=0)), 1)
-    if limit > 12:
-        return CenteredNorm(0, limit)
-    return BoundaryNorm(np.arange(-limit, limit + 2) - 0.5, 256)
+    signed = bool(counts.min(initial=0) < 0)
+    lowest = -limit if signed else 0
+    shades = [*reversed(BLUES[1:]), *REDS] if signed else list(REDS)
+    few = limit <= 12
+    number = limit - lowest + 1 if few else 257  # odd if signed: the middle colour is white itself
+    colour_map = LinearSegmentedColormap.from_list("counts", shades, N=number)
+    if few:
+        return colour_map, BoundaryNorm(np.arange(lowest, limit + 2) - 0.5, number)
+    return colour_map, Normalize(lowest, limit)
 
 
 def _activity_title(name, resolution):
@@ -282,17 +326,20 @@ def histograms(histogram, title="How often each count occurs"):
             ax.set_yscale("log")
             ax.set_title(_activity_title(name, resolution), fontsize=10)
             ax.set_xlabel("count in one step")
-            ax.xaxis.set_major_locator(MaxNLocator(9, integer=True, min_n_ticks=1))
+            ax.xaxis.set_major_locator(_whole(9))
             ax.grid(axis="x", visible=False)
             side = 0.7 if len(values) > 1 else 2
             ax.set_xlim(values[0] - side, values[-1] + side)
         for ax in axes[:, 0]:
             ax.set_ylabel("share of neuron steps (%)")
-            _percent_log(ax.yaxis)
+            _percent_log(ax)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
     return figure
 
 
-def _percent_log(axis):
-    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g}"))
-    axis.set_minor_formatter(NullFormatter())
+def _percent_log(ax):
+    """Percent on a log axis from a power of ten below the lowest bar, so that one has a label."""
+    lowest = min(bar.get_height() for a in ax.figure.axes for bar in a.patches)
+    ax.set_ylim(bottom=10.0 ** np.floor(np.log10(0.9 * lowest)))
+    _percent(ax.yaxis)
+    ax.yaxis.set_minor_formatter(NullFormatter())

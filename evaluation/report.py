@@ -1,6 +1,7 @@
 """One self-contained HTML page from text, tables and figures: no script, no external file."""
 
 import base64
+import contextlib
 import html
 import os
 import tempfile
@@ -11,22 +12,23 @@ CSS = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--soft); color: var(--ink);
        font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 40px 24px 64px; }
+main { max-width: 1280px; margin: 0 auto; padding: 40px 20px 64px; }
 h1 { font-size: 27px; line-height: 1.25; margin: 0 0 4px; letter-spacing: -.01em; }
 h2 { font-size: 18px; margin: 0 0 10px; }
 h3 { font-size: 14px; margin: 22px 0 6px; }
 p { margin: 6px 0; max-width: 76ch; }
 .muted, figcaption, .note { color: var(--muted); font-size: 13px; }
 section { background: #fff; border: 1px solid var(--line); border-radius: 10px;
-          padding: 22px 26px; margin-top: 20px; }
+          padding: 22px 24px; margin-top: 20px; }
 figure { margin: 0; }
 figure img { display: block; width: 100%; max-width: 920px; height: auto; }
 figcaption { margin-top: 8px; max-width: 84ch; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-th { text-align: right; font-weight: 600; color: var(--muted); white-space: nowrap;
-     border-bottom: 1.5px solid var(--line); padding: 6px 12px; }
-td { text-align: right; border-bottom: 1px solid var(--line); padding: 6px 12px;
+table { border-collapse: collapse; font-size: 12px; line-height: 1.4;
+        font-variant-numeric: tabular-nums; }
+th { text-align: right; font-weight: 600; color: var(--muted); vertical-align: bottom;
+     border-bottom: 1.5px solid var(--line); padding: 5px 7px; }
+td { text-align: right; border-bottom: 1px solid var(--line); padding: 5px 7px;
      white-space: nowrap; }
 td.wide { white-space: normal; min-width: 240px; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
@@ -78,8 +80,13 @@ def block(item):
     """HTML of a `tables.Table` with its heading and note; nothing if it has no rows."""
     if not item.rows:
         return ""
-    note = f'<p class="note">{escape(item.note)}</p>' if item.note else ""
-    return f"<h3>{escape(item.title)}</h3>{table(item.columns, item.rows)}{note}"
+    below = note(item.note) if item.note else ""
+    return f"<h3>{escape(item.title)}</h3>{table(item.columns, item.rows)}{below}"
+
+
+def note(text):
+    """HTML of a paragraph for what the reader should know besides."""
+    return f'<p class="note">{escape(text)}</p>'
 
 
 def figure(title, png, caption):
@@ -116,17 +123,46 @@ def page(title, subtitle, sections):
     )
 
 
+class WriteError(OSError):
+    """A file that cannot be written. The message is one line that names it."""
+
+
+def check_writable(path):
+    """Raises `WriteError` unless `path` is a file name in a folder that takes files now.
+
+    Makes the folder; an earlier file of that name stays as it is.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise WriteError(f"cannot write {path}: expected a file name; received a folder")
+    with _errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+
+
 def write(path, content):
-    """Writes text or bytes; an earlier file stays whole until the new one is complete."""
+    """Writes text or bytes; an earlier file stays whole until the new one is complete.
+
+    `WriteError` names the file and the reason.
+    """
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with _errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as f:
+                f.write(data)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+
+@contextlib.contextmanager
+def _errors(path):
     try:
-        with os.fdopen(handle, "wb") as f:
-            f.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        yield
+    except OSError as e:
+        raise WriteError(f"cannot write {path}: {e.strerror or e}") from e

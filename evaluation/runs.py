@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+from evaluation.contents import ContentError, check_history, check_metrics
 from training.config import MODELS
 
 
@@ -52,11 +53,7 @@ class Run:
         return path if path.is_file() else None
 
 
-REQUIRED = {
-    "": ("task", "model", "seed", "test", "parameters", "activity"),
-    "test": ("interval",),
-    "activity": ("totals", "energy", "timesteps"),
-}
+REQUIRED = ("task", "model", "seed", "test", "parameters", "activity")
 FILES = ("metrics.json", "history.json", "config.json")
 
 
@@ -101,15 +98,19 @@ def load_run(path):
             "continue it with `python -m training ... --resume`"
         )
     metrics, history, config = (_read(path / name) for name in FILES)
-    missing = [
-        f"{part}.{key}".lstrip(".")
-        for part, keys in REQUIRED.items()
-        for key in keys
-        if key not in (metrics.get(part, keys) if part else metrics)
-    ]
+    missing = [key for key in REQUIRED if key not in metrics]
     if missing:
         raise RunError(f"{path / 'metrics.json'} lacks {', '.join(missing)}")
+    _check(path / "metrics.json", check_metrics, metrics)
+    _check(path / "history.json", check_history, history)
     return Run(path, metrics, history, config or metrics.get("config") or {})
+
+
+def _check(path, check, content):
+    try:
+        check(content)
+    except ContentError as e:
+        raise RunError(f"{path} is damaged: {e}") from e
 
 
 def _is_run(path):

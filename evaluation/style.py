@@ -12,7 +12,8 @@ import matplotlib.pyplot as plt  # noqa: E402
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#000000")
 INK = "#222833"
 MUTED = "#697180"
-DIVERGING = "RdBu_r"
+BLUES = ("#FFFFFF", "#92C5DE", "#4393C3", "#2166AC", "#053061")  # halves of ColorBrewer's RdBu,
+REDS = ("#FFFFFF", "#F4A582", "#D6604D", "#B2182B", "#67001F")  # with a true white for 0
 
 _SETTINGS = {
     "font.family": "sans-serif",

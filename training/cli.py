@@ -19,6 +19,7 @@ from training.errors import TrainingError
 from training.startup import describe_engine, prepare_environment
 
 BACKENDS = ("tensorflow", "jax", "torch")
+MOST_SEEDS = 1000
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 DESCRIPTION = """\
@@ -81,7 +82,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="engine under Keras")  # fmt: skip
     add("--precision", choices=PRECISIONS, default="float32", help="dtype policy")
     add("--jit", choices=("auto", "on", "off"), default="auto", help="compile the training step")
-    add("--devices", type=int, default=1, metavar="INT", help="devices to divide each batch over")
+    add("--devices", type=int, default=1, metavar="INT", help="devices to divide each batch over; "
+        "spike counts and random draws may differ from one device's: training/distribution.py",
+    )  # fmt: skip
 
     add = parser.add_argument_group("files").add_argument
     add("--out", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run folders")
@@ -91,7 +94,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="test samples to count bits and operations on (recipe: all)")  # fmt: skip
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--resume", action="store_true", help="go on with runs that were killed")
-    group.add_argument("--overwrite", action="store_true", help="replace earlier runs")
+    group.add_argument("--overwrite", action="store_true",
+        help="replace earlier runs, each when its new one starts")  # fmt: skip
     return parser
 
 
@@ -99,6 +103,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = make_parser()
     options = parser.parse_args(arguments)
+    if options.backend not in BACKENDS:  # argparse does not check defaults
+        parser.error(
+            f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}; received: {options.backend!r}"
+        )
     try:
         configs = make_configs(options)
     except ValueError as error:
@@ -130,25 +138,39 @@ def _train_all(configs, options):
     started = time.monotonic()
     task = load_task(options.task, options.data_dir)
     folders = [RunFolder(options.out / config.name) for config in configs]
+
+    def folder_options(config):
+        stored = {**config.to_dict(), "backend": options.backend}
+        return stored, options.resume, options.overwrite
+
     for config, folder in zip(configs, folders, strict=True):
-        folder.prepare(
-            {**config.to_dict(), "backend": options.backend}, options.resume, options.overwrite
-        )
+        folder.check(*folder_options(config))
     print(describe_engine())
     print(
         f"task {task.name}: {len(task.train)} training, {len(task.validation)} validation, "
         f"{len(task.test)} test sequences of {task.timesteps} steps x {task.features}"
     )
-    from training.runner import run  # imports Keras: after everything that can fail cheaply
+    from training.runner import check_run, run  # imports Keras: after what can fail without
     from training.summary import summary_table
 
+    to_do = [
+        config
+        for config, folder in zip(configs, folders, strict=True)
+        if options.overwrite or not folder.is_finished
+    ]
+    by_seed = sorted(to_do, key=lambda config: config.seed)
+    for config in {config.model: config for config in by_seed}.values():
+        check_run(config, task)  # with the highest seed: the others cannot fail if it does not
+    several_seeds = len({config.seed for config in configs}) > 1
     results = []
     for config, folder in zip(configs, folders, strict=True):
-        if folder.is_finished:
+        if config not in to_do:
             print(f"{config.name}: finished earlier, skipped")
             results.append(folder.read_json("metrics.json"))
-        else:
-            results.append(run(config, task, folder))
+            continue
+        folder.prepare(*folder_options(config))
+        label = f"{config.model:<11} s{config.seed}" if several_seeds else config.model
+        results.append(run(config, task, folder, label=label))
     print(f"\n{summary_table(results)}\n")
     many = len(folders) > len(DEFAULT_MODELS)
     paths = f"{options.out}/{task.name}-*" if many else " ".join(str(f.path) for f in folders)
@@ -160,14 +182,18 @@ def _train_all(configs, options):
 def _seeds(text):
     first, dash, last = text.partition("-")
     try:
-        seeds = list(range(int(first), int(last) + 1)) if dash else [int(first)]
+        seeds = range(int(first), int(last if dash else first) + 1)
     except ValueError:
-        seeds = []
-    if not seeds or min(seeds) < 0:
+        seeds = range(0)
+    if not seeds or seeds[0] < 0:
         raise argparse.ArgumentTypeError(
             f"expected an integer >= 0 or a range such as 0-4; received: {text!r}"
         )
-    return seeds
+    if seeds[-1] - seeds[0] >= MOST_SEEDS:
+        raise argparse.ArgumentTypeError(
+            f"expected a range of at most {MOST_SEEDS} seeds; received: {text!r}"
+        )
+    return list(seeds)
 
 
 def _default_data_dir():

@@ -17,13 +17,14 @@ OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 SCHEDULES = ("constant", "cosine")
 
 # Chosen on the validation split, seed 0: order 256 to 468, dropout 0 to 0.5, rate 1e-3 to 3e-3.
+# Resolutions 8 and 2 gave 98.4 % there, 5 and 1 98.0 % at about one bit less.
 _MNIST_LMU = dict(order=256, theta=784.0, hidden="dense", dropout=0.5)
 _MNIST = {
     "*": dict(
         epochs=30, batch_size=100, parameters=166_000, learning_rate=1e-3, schedule="cosine"
     ),
     "hybrid-lmu": dict(
-        **_MNIST_LMU, start_resolution=64.0, memory_resolution=8.0, hidden_resolution=2.0,
+        **_MNIST_LMU, start_resolution=64.0, memory_resolution=5.0, hidden_resolution=1.0,
         anneal_fraction=0.7,
     ),
     "lmu": _MNIST_LMU,

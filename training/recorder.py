@@ -110,13 +110,15 @@ def training_variables(model: keras.Model) -> list:
 def restore(model: keras.Model, recorder: EpochRecorder, folder) -> int:
     """Put the newest checkpoint into model and recorder; return the number of finished epochs.
 
-    0 if there is no checkpoint. RunFolderError if it does not fit the model.
+    0 if there is no checkpoint. RunFolderError if it does not fit the model. Either way the
+    optimizer is built here: `fit` builds a loss-scaling optimizer under other variable names, and
+    a run that began without a checkpoint could then not be resumed.
     """
+    variables = dict(training_variables(model))
     checkpoint = folder.read_checkpoint()
     if checkpoint is None:
         return 0
     state, arrays = checkpoint
-    variables = dict(training_variables(model))
     paths = [variable.path for variable in variables.values()]
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
     if state["variables"] != paths or {k: v.shape for k, v in arrays.items()} != shapes:

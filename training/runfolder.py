@@ -8,6 +8,7 @@ to the newer. metrics.json is written last: a run that has it is finished.
 import contextlib
 import json
 import os
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -27,18 +28,21 @@ class RunFolder:
 
     @property
     def is_started(self) -> bool:
-        return any((self.path / name).exists() for name in FILES)
+        """Whether it holds any result; config.json alone is of a run that never began."""
+        return any((self.path / name).exists() for name in FILES if name != "config.json")
 
     @property
     def is_finished(self) -> bool:
         return (self.path / "metrics.json").exists()
 
-    def prepare(self, config: dict, resume: bool, overwrite: bool) -> None:
-        """Make the folder ready for a run with `config`, or say why that cannot be done."""
-        with self._writable("temporary files"):
-            for leftover in self.path.glob("tmp-*"):  # of a killed process
-                leftover.unlink()
-        started = self.is_started
+    def check(self, config: dict, resume: bool, overwrite: bool) -> None:
+        """Say why `prepare` with the same arguments would fail; changes nothing.
+
+        Raises RunFolderError if the folder holds a run that these options do not go on with or
+        replace, or cannot be written to.
+        """
+        with self._writable():
+            started, finished = self.is_started, self.is_finished
         if started and not (resume or overwrite):
             raise RunFolderError(
                 f"{self.path} already holds a run. Go on with it (--resume), write elsewhere "
@@ -46,18 +50,41 @@ class RunFolder:
             )
         if started and resume and (self.path / "config.json").exists():
             self._check_same(config)
+        if finished and resume:
+            return  # nothing will be written
+        with self._writable():
+            place = next(path for path in (self.path, *self.path.parents) if path.exists())
+            with tempfile.TemporaryFile(dir=place):
+                pass
+
+    def prepare(self, config: dict, resume: bool, overwrite: bool) -> None:
+        """Make the folder ready for a run with `config`, which starts now.
+
+        With `overwrite` this removes the earlier run: check first whatever can be checked.
+        Raises RunFolderError as `check` does.
+        """
+        self.check(config, resume, overwrite)
+        with self._writable():
+            for leftover in self.path.glob("tmp-*"):  # of a killed process
+                leftover.unlink()
+        if self.is_started and resume and (self.path / "config.json").exists():
             return
-        self.write_json("config.new", config)  # fails here, before anything is removed
-        if started and overwrite:
-            with self._writable("the earlier run"):
-                for name in FILES:
-                    (self.path / name).unlink(missing_ok=True)
-        with self._writable("config.json"):
-            os.replace(self.path / "config.new", self.path / "config.json")
+        text = _json_bytes(config)
+        temporary = self.path / f"tmp-{os.getpid()}-config.json"
+        with self._writable():
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                _write_synced(temporary, lambda file: file.write(text))
+                if overwrite:  # only now, when writing is known to work
+                    for name in FILES:
+                        (self.path / name).unlink(missing_ok=True)
+                self._publish(temporary, "config.json")
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def write_json(self, name: str, content) -> None:
-        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-        self._write(name, lambda file: file.write(text.encode()))
+        text = _json_bytes(content)
+        self._write(name, lambda file: file.write(text))
 
     def read_json(self, name: str):
         with self._readable(name):
@@ -119,6 +146,11 @@ class RunFolder:
 
     def _check_same(self, config):
         stored = self.read_json("config.json")
+        if not isinstance(stored, dict):
+            raise RunFolderError(
+                f"{self.path / 'config.json'} must hold a JSON object with the options of the run; "
+                f"received: {type(stored).__name__}. Start the run again (--overwrite)."
+            )
         changed = [
             f"{key}={stored.get(key)!r} there, {config.get(key)!r} now"
             for key in sorted({*stored, *config})
@@ -135,10 +167,7 @@ class RunFolder:
         with self._writable(name):
             self.path.mkdir(parents=True, exist_ok=True)
             try:
-                with open(temporary, "wb") as file:
-                    write(file)
-                    file.flush()
-                    os.fsync(file.fileno())
+                _write_synced(temporary, write)
                 self._publish(temporary, name)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -153,12 +182,13 @@ class RunFolder:
                 os.close(handle)
 
     @contextlib.contextmanager
-    def _writable(self, what):
+    def _writable(self, name=None):
         try:
             yield
         except OSError as error:
+            where = f"{name} in {self.path}" if name else f"to the folder {self.path}"
             raise RunFolderError(
-                f"cannot write {what} in {self.path}: {error.strerror or error}. Earlier results "
+                f"cannot write {where}: {error.strerror or error}. Earlier results "
                 "are untouched. Make room or choose another folder (--out DIR), then go on with "
                 "--resume."
             ) from error
@@ -172,3 +202,14 @@ class RunFolder:
             raise RunFolderError(
                 f"cannot read {self.path / name}: {reason}. Start the run again (--overwrite)."
             ) from error
+
+
+def _json_bytes(content):
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _write_synced(path, write):
+    with open(path, "wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())

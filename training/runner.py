@@ -19,14 +19,34 @@ from training.scores import evaluate
 NON_SPIKING_RESOLUTION = 2.0**20
 
 
-def run(config: RunConfig, task, folder: RunFolder, stream=None) -> dict:
+def check_run(config: RunConfig, task) -> None:
+    """Find out cheaply, without writing anything, what would stop `run`.
+
+    ValueError: more samples a batch than training samples, or fewer parameters than one unit has.
+    TrainingError: more devices than there are, or than the backend can use.
+    """
+    EpochBatches(task.train, config.batch_size, config.seed)
+    with device_scope(config.devices):
+        pass
+    _start_afresh(config)
+    try:
+        build_model(config, task, config.units or solve_units(config, task))
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def run(config: RunConfig, task, folder: RunFolder, stream=None, label=None) -> dict:
     """Train, or go on from the folder's checkpoint, and return the content of metrics.json.
 
     `folder` is prepared (`RunFolder.prepare`). Training is a pure function of `config` and
     `task`: the weights' seeds, the order of the data and every seed generator are either derived
     from `config.seed` or restored from the checkpoint, so a killed and resumed run ends in the
     same weights as an uninterrupted one, at the cost of at most one epoch.
+
+    Lines of progress go to `stream` (default: standard output) and begin with `label` (default:
+    the model's name).
     """
+    label = label or config.model
     _start_afresh(config)
     try:
         units = config.units or solve_units(config, task)
@@ -37,8 +57,9 @@ def run(config: RunConfig, task, folder: RunFolder, stream=None) -> dict:
                 file=stream,
             )
         _start_afresh(config)  # names and draws as if nothing had been counted
-        recorder = _train(config, task, units, folder, stream)
-        metrics = _judge(config, task, units, folder, recorder, stream)
+        recorder = _train(config, task, units, folder, stream, label)
+        print(f"{label:<12} testing on {len(task.test)} sequences", file=stream, flush=True)
+        metrics = _judge(config, task, units, folder, recorder)
         folder.write_json("metrics.json", metrics)
         folder.remove_checkpoints()
         return metrics
@@ -52,7 +73,7 @@ def _start_afresh(config):
     keras.utils.set_random_seed(config.seed)
 
 
-def _train(config, task, units, folder, stream):
+def _train(config, task, units, folder, stream, label):
     # Only the training is distributed: the best model is judged on one device.
     batches = EpochBatches(task.train, config.batch_size, config.seed)
     steps = config.epochs * len(batches)
@@ -76,7 +97,7 @@ def _train(config, task, units, folder, stream):
                 SetEpoch(batches),
                 *annealing(config, len(batches)),
                 recorder,
-                ProgressLine(config.model, config.epochs, len(batches), recorder.score_key, stream),
+                ProgressLine(label, config.epochs, len(batches), recorder.score_key, stream),
             ],
         )
     return recorder
@@ -111,7 +132,7 @@ def _metrics(task):
     return []
 
 
-def _judge(config, task, units, folder, recorder, stream):
+def _judge(config, task, units, folder, recorder):
     """Scores, bits and operations of best.keras; only this looks at the test split."""
     keras.utils.set_random_seed(config.seed)  # the same draws whether or not it was resumed
     model = folder.read_model("best.keras")
@@ -119,7 +140,6 @@ def _judge(config, task, units, folder, recorder, stream):
     def score(split):
         return evaluate(model, split, task.kind, config.batch_size)
 
-    print(f"{config.model:<12} testing on {len(task.test)} sequences", file=stream, flush=True)
     metrics = {
         "task": config.task,
         "model": config.model,

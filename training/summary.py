@@ -16,22 +16,34 @@ ENERGY = (
 def summary_table(runs: list[dict]) -> str:
     """Text table of metrics.json contents, at most 120 columns wide, with its legend.
 
-    One row a run, in the order given; models with several seeds get one more row with the mean
-    over seeds and, in place of the interval, the standard deviation between them.
+    One row a run, in the order given, under the name of its task if there are several; models
+    with several seeds get one more row with the mean over seeds and, in place of the interval,
+    the standard deviation between them. ValueError if `runs` is empty.
     """
     if not runs:
         raise ValueError("`runs` must have at least 1 metrics dict; received: 0")
-    several_tasks = len({run["task"] for run in runs}) > 1
+    tasks = list(dict.fromkeys(run["task"] for run in runs))
     several_seeds = len({run["seed"] for run in runs}) > 1
     header = ["model", _score_title(runs), "non-sp.", "params", "act.b", "sig.b", "zeros",
               "ACs", "MACs", *(title for title, *_ in ENERGY)]  # fmt: skip
     rows = []
-    for group in _by_model(runs):
+    for task in tasks:
+        if len(tasks) > 1:
+            rows.append([task] + [""] * (len(header) - 1))
+        rows += _task_rows([run for run in runs if run["task"] == task], several_seeds)
+    return "\n".join([*_grid(header, rows), "", *_legend(runs, several_seeds)])
+
+
+def _task_rows(runs, several_seeds):
+    groups, rows = {}, []
+    for run in runs:
+        groups.setdefault(run["model"], []).append(run)
+    for model, group in groups.items():
         for run in group:
-            rows.append([_label(run, several_tasks, several_seeds), *_cells([run])])
+            rows.append([f"{model} s{run['seed']}" if several_seeds else model, *_cells([run])])
         if len(group) > 1:
-            rows.append([f"{_label(group[0], several_tasks, False)} mean", *_cells(group)])
-    return "\n".join([*_grid(header, rows), "", *_legend(runs)])
+            rows.append([f"{model} mean", *_cells(group)])
+    return rows
 
 
 def _joules(preset, key):
@@ -95,10 +107,13 @@ def _value(score):
 
 
 def _score_title(runs):
-    kinds = {"accuracy" in run["test"] for run in runs}
-    if kinds == {True}:
-        return "test % [95 % CI]"
-    return "test NRMSE [95 % CI]" if kinds == {False} else "test % or NRMSE [95 % CI]"
+    names = _score_names(runs)
+    return f"test {names[0]} [95 % CI]" if len(names) == 1 else f"test {' or '.join(names)} [CI]"
+
+
+def _score_names(runs):
+    return [name for name, key in (("%", "accuracy"), ("NRMSE", "nrmse"))
+            if any(key in run["test"] for run in runs)]  # fmt: skip
 
 
 def _score(runs):
@@ -114,7 +129,9 @@ def _score(runs):
 def _plain_score(value, run):
     if value is None:
         return NOTHING
-    return f"{100 * value:.2f}" if "accuracy" in run["test"] else f"{value:.4f}"
+    if "accuracy" in run["test"]:
+        return f"{100 * value:.2f}"
+    return f"{value:.4f}" if value < 10 else f"{value:.4g}"
 
 
 def _fixed(value):
@@ -125,50 +142,54 @@ def _percent(value):
     return NOTHING if value is None else f"{100 * value:.0f} %"
 
 
-def _label(run, with_task, with_seed):
-    parts = [run["task"]] if with_task else []
-    parts += [run["model"]] + ([f"s{run['seed']}"] if with_seed else [])
-    return " ".join(parts)
-
-
-def _by_model(runs):
-    groups = {}
-    for run in runs:
-        groups.setdefault((run["task"], run["model"]), []).append(run)
-    return groups.values()
-
-
 def _grid(header, rows):
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
 
     def line(cells):
         padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
-        return "  ".join([cells[0].ljust(widths[0]), *padded[1:]])
+        return "  ".join([cells[0].ljust(widths[0]), *padded[1:]]).rstrip()
 
     return [line(header), "  ".join("-" * width for width in widths), *map(line, rows)]
 
 
-def _legend(runs):
-    report = runs[0]["activity"]
-    lines = [
-        "test %: accuracy, 95 % interval.  non-sp.: the same weights at resolution 2^20.  act.b, "
-        "sig.b, zeros: activity bits,",
-        "significant bits and share of counts that are 0, means over quantized activities.  ACs: "
-        "additions for integer counts",
-        "(a count n costs |n|), MACs: products of non-zero real inputs, both per sample of "
-        f"{report['timesteps']} steps, without biases.",
+def _legend(runs, several_seeds):
+    explained = {
+        "%": "test %: accuracy.",
+        "NRMSE": "test NRMSE: root of the mean squared error over the standard deviation of the "
+        "targets (0 is perfect, 1 as good as their mean).",
+    }
+    notes = [
+        *(explained[name] for name in _score_names(runs)),
+        f"CI: 95 % interval{'; +-: standard deviation between seeds' if several_seeds else ''}.",
+        "non-sp.: the same weights at resolution 2^20.",
+        "act.b, sig.b, zeros: activity bits, significant bits and share of counts that are 0, "
+        "means over quantized activities.",
+        "ACs: additions for integer counts (a count n costs |n|), MACs: products of non-zero real "
+        f"inputs, both per sample ({_steps(runs)}), without biases.",
     ]
-    presets = {entry["preset"]: entry for entry in report["energy"]}
+    lines = _wrap("  ".join(notes))
+    presets = {entry["preset"]: entry for run in runs for entry in run["activity"]["energy"]}
     for name in dict.fromkeys(preset for _, preset, _ in ENERGY):
         if name in presets:
             titles = [title for title, preset, _ in ENERGY if preset == name]
             entry = presets[name]
-            lines += textwrap.wrap(
+            lines += _wrap(
                 f"{', '.join(titles)}: preset {name}, {entry['process_nm']} nm, "
-                f"{entry['precision']}; {entry['source']}.",
-                width=118,
+                f"{entry['precision']}; {entry['source']}."
             )
     implementations = {run.get("implementation") for run in runs if run["model"] == "lmu"}
     if implementations:
         lines.append(f"lmu is built from {', '.join(sorted(filter(None, implementations)))}.")
     return lines
+
+
+def _steps(runs):
+    """Such as "a whole sequence: 64 steps", or the steps of every task."""
+    steps = {run["task"]: run["activity"]["timesteps"] for run in runs}
+    if len(set(steps.values())) == 1:
+        return f"a whole sequence: {runs[0]['activity']['timesteps']} steps"
+    return f"a whole sequence: {', '.join(f'{task} {n}' for task, n in steps.items())} steps"
+
+
+def _wrap(text):
+    return textwrap.wrap(text, width=118, break_on_hyphens=False)

@@ -21,22 +21,13 @@ LAYERS = {}
 
 # Output is the input, or some of its entries, moved or repeated: an integer code stays one.
 TRANSPARENT = {
-    *("Activation", "Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
+    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
     *("GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization", "Identity"),
-    *("Masking", "Flatten", "Reshape", "Permute", "RepeatVector", "ReLU"),
+    *("Masking", "Flatten", "Reshape", "Permute", "RepeatVector"),
     *("Cropping1D", "Cropping2D", "Cropping3D", "UpSampling1D"),
     *("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D"),
     *("MaxPooling1D", "MaxPooling2D", "MaxPooling3D"),
     *("GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D"),
-}
-
-# Layers with weights of which no product is counted, and why.
-NOT_COUNTED = {
-    **dict.fromkeys(
-        ("BatchNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization"),
-        "normalisation",
-    ),
-    "Embedding": "look-up",
 }
 
 
@@ -98,12 +89,6 @@ def check_inner(layer):
         check_cell(layer)
 
 
-def reason_not_counted(layer):
-    """Return why the products of a layer with weights are left out, or None if they are not."""
-    package, name = class_key(layer)
-    return NOT_COUNTED.get(name) if package == "keras" else None
-
-
 def known(resolution):
     """Whether the resolution is a tensor, and not that of a real or raw signal."""
     return resolution is not None and resolution is not Raw
@@ -114,13 +99,6 @@ def scalar(resolution):
 
 
 def _transparent(layer, tape, call):
-    if class_key(layer)[1] == "Activation" and layer.activation not in (
-        keras.activations.linear,
-        keras.activations.relu,
-    ):
-        return None
-    if class_key(layer)[1] == "ReLU" and (layer.max_value or layer.negative_slope):
-        return None
     resolution = call.x.resolution
     if not known(resolution) or scalar(resolution):
         return resolution
@@ -133,13 +111,31 @@ def _transparent(layer, tape, call):
     return call.run(ops.broadcast_to(resolution, ops.shape(call.x.tensor)))
 
 
+@register_layer("keras", "Activation")
+@register_layer("keras", "ReLU")
+@register_layer("keras", "LeakyReLU")
+@register_layer("keras", "ELU")
+@register_layer("keras", "Softmax")
+def _activation(layer, tape, call):
+    function = getattr(layer, "activation", None)
+    if function is keras.activations.linear:
+        return call.x.resolution
+    if not known(call.x.resolution):
+        tape.add([(Meeting("output", "output"), call.output)], call.mask)
+    plain = class_key(layer)[1] == "ReLU" and not (
+        layer.max_value or layer.negative_slope or layer.threshold
+    )
+    return call.x.resolution if plain or function is keras.activations.relu else None
+
+
 @register_layer("keras", "GlobalAveragePooling1D")
 def _average(layer, tape, call):
     # An average over T steps of n / w is an integer over T * w.
     if call.mask is not None or not scalar(call.x.resolution):
         return None
     axis = 1 if layer.data_format == "channels_last" else 2
-    return call.x.resolution * call.x.tensor.shape[axis]
+    steps = ops.shape(call.x.tensor)[axis]
+    return call.x.resolution * ops.cast(steps, call.x.resolution.dtype)
 
 
 @register_layer("keras", "Concatenate")
@@ -224,6 +220,7 @@ def _time_distributed(layer, tape, call):
 @register_layer("keras", "SimpleRNN")
 @register_layer("keras", "LSTM")
 @register_layer("keras", "GRU")
+@register_layer("hybrid_lmu", "HybridRNN")
 @register_layer("hybrid_lmu", "HybridLMU")
 @register_layer("hybrid_lmu", "LegendreMemory")
 def _rnn(layer, tape, call, name=""):

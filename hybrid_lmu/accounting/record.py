@@ -8,16 +8,24 @@ variables (states, seeds) are put back afterwards.
 """
 
 import contextlib
-import inspect
 
 import keras
 import numpy as np
-from keras import ops
 
 from hybrid_lmu.accounting.cells import unknown
-from hybrid_lmu.accounting.layers import LayerCall, find_rule, reason_not_counted
-from hybrid_lmu.accounting.signals import Signal
+from hybrid_lmu.accounting.exclusions import (
+    operations,
+    reason_not_counted,
+    reason_operation,
+    reason_unknown,
+)
+from hybrid_lmu.accounting.layers import find_rule
 from hybrid_lmu.accounting.tape import Tape
+from hybrid_lmu.accounting.watched import (
+    watched_casts,
+    watched_layer,
+    watched_operation,
+)
 
 
 def batches(x, batch_size):
@@ -30,8 +38,12 @@ def batches(x, batch_size):
         batch_size: of arrays.
 
     Raises:
-        ValueError: if there is no sample, or a NaN in an input.
+        ValueError: if there is no sample, a NaN or infinity in an input, or `batch_size` is not a
+            positive integer.
     """
+    integer = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
+    if not integer or batch_size < 1:
+        raise ValueError(f"`batch_size` must be a positive integer; received: {batch_size!r}")
     empty = True
     for index, batch in enumerate(_batches(x, batch_size)):
         batch = keras.tree.map_structure(np.asarray, batch)
@@ -40,6 +52,8 @@ def batches(x, batch_size):
                 raise ValueError(f"`x` must hold batches of inputs; received a scalar: {array!r}")
             if array.dtype.kind == "f" and np.isnan(array).any():
                 raise ValueError(f"`x` must not contain NaN; batch {index} does.")
+            if array.dtype.kind == "f" and np.isinf(array).any():
+                raise ValueError(f"`x` must not contain infinite numbers; batch {index} does.")
         if len(keras.tree.flatten(batch)[0]):
             empty = False
             yield batch
@@ -76,7 +90,8 @@ class Recorder:
         skip: names of layers to leave out.
 
     Attributes:
-        not_counted: ``{path: reason}`` of layers with weights that no product is counted of.
+        not_counted: ``{path: reason}`` of layers and operations that no product is counted of.
+        steps: length of the longest sequence so far that a recurrent layer received; at least 1.
     """
 
     def __init__(self, model, skip=()):
@@ -85,6 +100,8 @@ class Recorder:
         self.model = model
         self.skip = (skip,) if isinstance(skip, str) else tuple(skip)
         self.leaves = self.not_counted = None
+        self.operations = {}
+        self.steps = 1
         self.tape = Tape()
         self.probe = _Probe(self)
         if keras.backend.backend() == "tensorflow":
@@ -115,6 +132,7 @@ class Recorder:
 
     def _by_item(self, arrays):
         result = [{} for _ in self.tape.items]
+        self.steps = max(self.steps, int(arrays.pop("steps", 1)))
         for key, value in arrays.items():
             index, name = key.split("/")
             result[int(index)][name] = np.asarray(value)
@@ -127,6 +145,7 @@ class Recorder:
         if not self.model.built:
             self.model(batch, training=False)
         self.leaves, self.not_counted = {}, {}
+        self.operations = {}
         seen, names = set(), set()
         self._walk(self.model, "", seen, names)
         missing = [name for name in self.skip if name not in names]
@@ -147,9 +166,11 @@ class Recorder:
         is_model = isinstance(layer, keras.Model)
         rule = None if is_model else find_rule(layer)
         reason = None if is_model else reason_not_counted(layer)
+        children = [] if rule or reason else sublayers(layer)
+        if not (is_model or rule or reason or children or layer.weights):
+            reason = reason_unknown(layer)
         if reason is not None:
             self.not_counted[path] = reason
-        children = [] if rule or reason else sublayers(layer)
         inside = {id(w) for child in children for w in child.weights}
         recurrent = hasattr(layer, "cell") or hasattr(layer, "state_size")
         own = [w for w in layer.weights if recurrent or id(w) not in inside]
@@ -159,6 +180,17 @@ class Recorder:
             self.leaves[path] = _Leaf(layer, rule)
         for child in children:
             self._walk(child, f"{path}/{child.name}" if path else child.name, seen, names)
+        if is_model:
+            self._note_model(layer, path, names)
+
+    def _note_model(self, model, path, names):
+        for operation in operations(model):
+            name = f"{path}/{operation.name}" if path else operation.name
+            names.add(operation.name)
+            self.operations[name] = operation
+            reason = reason_operation(operation)
+            if reason is not None:
+                self.not_counted[name] = "skipped" if operation.name in self.skip else reason
 
 
 def sublayers(layer):
@@ -193,59 +225,11 @@ class _Probe(keras.Model):
         recorder.tape = tape = Tape()
         tape.start(inputs)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(watched_casts(tape))
+            for path, operation in recorder.operations.items():
+                stack.enter_context(watched_operation(operation, path, tape))
             for path, leaf in recorder.leaves.items():
-                stack.enter_context(_watched(leaf, path, tape))
+                stack.enter_context(watched_layer(leaf.layer, leaf.rule, path, tape))
             self.model(inputs, training=False)
         tape.forget()
         return tape.tensors
-
-
-@contextlib.contextmanager
-def _watched(leaf, path, tape):
-    """Replace `call` of the layer by one that reports to the tape, and put it back."""
-    layer = leaf.layer
-    name = "call" if layer.quantization_mode is None else "quantized_call"
-    original = getattr(layer, name)
-    signature = inspect.signature(layer.call)
-
-    def call(*args, **kwargs):
-        states = None
-        if getattr(layer, "stateful", False) and getattr(layer, "states", None) is not None:
-            states = keras.tree.map_structure(ops.copy, list(layer.states))
-        output = original(*args, **kwargs)
-        arguments = dict(signature.bind(*args, **kwargs).arguments)
-        arguments.update(arguments.pop("kwargs", {}))
-        inputs = keras.tree.flatten(arguments.pop(next(iter(arguments))))
-        traces = [tape.trace(x) for x in inputs]
-        masks = [trace.mask for trace in traces]
-        if arguments.get("mask") is not None:
-            masks = keras.tree.flatten(arguments["mask"])
-        tape.enter(path)
-        resolution = None
-        if leaf.rule is not None:
-            signals = [
-                Signal(x, trace.resolution, dtype=trace.dtype)
-                for x, trace in zip(inputs, traces, strict=True)
-            ]
-            details = LayerCall(signals, output, masks[0], states, arguments, original)
-            resolution = leaf.rule(layer, tape, details)
-        dtypes = [trace.dtype for trace in traces]
-        tape.remember(output, resolution, _output_mask(layer, inputs, masks), dtypes)
-        return output
-
-    object.__setattr__(layer, name, call)
-    try:
-        yield
-    finally:
-        object.__delattr__(layer, name)
-
-
-def _output_mask(layer, inputs, masks):
-    if not layer.supports_masking:
-        return None
-    makes_mask = type(layer).__name__ in ("Masking", "Embedding")
-    if all(mask is None for mask in masks) and not makes_mask:
-        return None
-    single = len(inputs) == 1
-    mask = layer.compute_mask(inputs[0] if single else inputs, masks[0] if single else masks)
-    return mask[0] if isinstance(mask, (list, tuple)) else mask

@@ -1,7 +1,9 @@
 """activity_report: bits, products, footprint and energy of a model on data."""
 
+import contextlib
 import json
 import os
+import uuid
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,28 +35,32 @@ def activity_report(model, x, batch_size=32, skip=()):
 
     What is an integer code: the output of `SigmaDelta`, `HybridCell`, `HybridLMU`, also after
     layers that only move entries (Flatten, Dropout, MaxPooling, ...), and averages over time of
-    it; and raw inputs that are integers in all of the data (spikes). It is checked on the data.
+    it; and raw inputs that are integers ``abs(n) <= 15`` in all of the data (spikes, small
+    counts; larger integers, such as pixels up to 255, are real). It is checked on the data.
     Everything else is real.
 
     Not counted: biases; activation functions; normalisation, which is a constant factor at
     inference; embedding look-ups; additions of layers' outputs; products of two activations other
     than in the gates of LSTM and GRU, which are rows of kind ``elementwise``. Masked steps are
-    not counted. Layers with weights that are left out are named in `not_counted`.
+    not counted. Layers, and operations of functional models, whose products are left out are named
+    in `not_counted`; what the `call` of a model or layer of your own computes is not seen, apart
+    from the layers that it calls.
 
     Args:
         model: a `keras.Model` of any kind.
         x: array, list or dictionary of arrays, `keras.utils.PyDataset`, `tf.data.Dataset`, or
             generator of batches, each inputs or ``(inputs, targets, ...)``. Memory does not grow
             with the number of samples.
-        batch_size: of arrays. Default 32.
+        batch_size: of arrays, at least 1. Default 32.
         skip: names of layers to leave out.
 
     Returns:
         `ActivityReport`. The variables of the model are as before.
 
     Raises:
-        ValueError: if a layer with weights is of an unknown class and not skipped, the data are
-            empty or hold NaN, or a quantized activity is not an integer times 1 / resolution.
+        ValueError: if a layer with weights is of an unknown class and not skipped, `batch_size` is
+            not positive, the data are empty or hold NaN or infinity, or a quantized activity is
+            not an integer times 1 / resolution.
 
     Example:
 
@@ -92,7 +98,7 @@ def activity_report(model, x, batch_size=32, skip=()):
     sums = {key: float(sum(row[key] for row in products)) for key in _COUNTS}
     return ActivityReport(
         samples=samples,
-        timesteps=max(recorder.tape.steps, 1),
+        timesteps=recorder.steps,
         activities=activities,
         products=products,
         totals={**sums, "neuron_updates": updates, **_means(activities)},
@@ -114,6 +120,9 @@ def record_activity(model, x, batch_size=32):
         ``{name: Activity}`` with `counts`, int64 [samples, time, neurons] (masked steps included),
         and `resolution`, a number or one per neuron. The counts of `HybridLMU` and other recurrent
         layers are those of a second run; with random initial errors they differ from the first.
+
+    Raises:
+        ValueError: as `activity_report`, and if the batches have sequences of different lengths.
     """
     recorder, parts = Recorder(model), {}
     for _, items, arrays in recorder.run(x, batch_size):
@@ -122,6 +131,12 @@ def record_activity(model, x, batch_size=32):
                 check_grid(item, float(recorded["error"]), recorded["resolution"])
                 counts = np.rint(recorded["counts"]).astype("int64")
                 parts.setdefault(item.name, ([], recorded["resolution"]))[0].append(counts)
+    for name, (counts, _) in parts.items():
+        lengths = sorted({part.shape[1] for part in counts})
+        if len(lengths) > 1:
+            raise ValueError(
+                f"Activity {name!r} must have sequences of one length; received lengths {lengths}."
+            )
     return {
         name: Activity(np.concatenate(counts), resolution)
         for name, (counts, resolution) in parts.items()
@@ -182,12 +197,18 @@ class ActivityReport:
     def to_json(self, path):
         """Write `to_dict()` to a file; an existing file is replaced only by a whole new one."""
         path = os.fspath(path)
-        with open(f"{path}.tmp", "w", encoding="utf-8") as file:
-            json.dump(self.to_dict(), file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(f"{path}.tmp", path)
+        temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+        try:
+            with open(temporary, "x", encoding="utf-8") as file:
+                json.dump(self.to_dict(), file, indent=2)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(temporary)
+            raise
 
     def summary(self):
         """Return readable tables."""

@@ -68,8 +68,8 @@ class FromInput:
 
 
 class Raw:
-    """Resolution of an input of the model: 1 if it turns out to be integers in all of the data,
-    else none."""
+    """Resolution of an input of the model: 1 if it turns out to be integers, of at most 15, in all
+    of the data, else none."""
 
 
 def matrix(name, kind, weight, parts, columns=(None, None)):

@@ -1,8 +1,13 @@
-"""An `ActivityReport` as text."""
+"""An `ActivityReport` as text, in lines of at most 120 columns: long names go on in a next line."""
+
+import textwrap
+
+_WIDTH = 120
 
 _EXCLUSIONS = (
     "Counted: every product with a weight, at every step, and the gate products of LSTM and GRU.",
-    "Excluded: biases, activation functions, normalisation, look-ups, additions of outputs.",
+    "Excluded: biases, activation functions, normalisation, look-ups, additions of outputs; "
+    "products of two activations or with constants, outside the gates of LSTM and GRU.",
 )
 
 
@@ -20,10 +25,10 @@ def summary(report):
                 "quantized activity",
                 "neurons",
                 "resolution",
-                "activity bits",
-                "provisioned",
-                "significant",
-                "(n != 0)",
+                "act. bits",
+                "prov.",
+                "signif.",
+                "n != 0",
                 "entropy",
                 "zeros",
                 "mean |n|",
@@ -44,8 +49,8 @@ def summary(report):
             "kind",
             "weights",
             "dense MACs",
-            "effective MACs",
-            "effective ACs",
+            "eff. MACs",
+            "eff. ACs",
             "strict ACs",
             "graded ACs",
             "input",
@@ -53,16 +58,18 @@ def summary(report):
         rows,
         rules=(len(rows) - 2,),
     )
-    lines += ["", *_EXCLUSIONS]
+    lines += ["", *(line for text in _EXCLUSIONS for line in _wrapped(text))]
     if report.not_counted:
         left = ", ".join(f"{path} ({reason})" for path, reason in report.not_counted.items())
-        lines.append(f"Layers left out: {left}")
+        lines += _wrapped(f"Left out: {left}")
     sizes = report.footprint
     lines += [
         "",
-        f"Footprint: {sizes['parameters']:,} parameters; weights and buffers "
-        f"{sizes['stored_bytes']:,} bytes stored, {sizes['packed_bytes']:,} packed; state per "
-        f"sample {sizes['state_bytes']:,} bytes, {sizes['packed_state_bytes']:,} packed",
+        *_wrapped(
+            f"Footprint: {sizes['parameters']:,} parameters; weights and buffers "
+            f"{sizes['stored_bytes']:,} bytes stored, {sizes['packed_bytes']:,} packed; state per "
+            f"sample {sizes['state_bytes']:,} bytes, {sizes['packed_state_bytes']:,} packed"
+        ),
         "",
     ]
     lines += _table(
@@ -73,12 +80,17 @@ def summary(report):
     sources = {}
     for row in report.energy:
         sources.setdefault(row["source"], []).append(row["preset"])
-    lines += [f"  {', '.join(names)}: {source}" for source, names in sources.items()]
+    for source, names in sources.items():
+        lines += _wrapped(f"  {', '.join(names)}: {source}", "    ")
     lines.append("No memory figure: measured on a whole chip, its memory is inside.")
     return "\n".join(lines)
 
 
 _COUNTS = ("dense_macs", "effective_macs", "effective_acs", "strict_acs", "graded_acs")
+
+
+def _wrapped(text, indent="  "):
+    return textwrap.wrap(text, _WIDTH, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _activity(row):
@@ -135,6 +147,8 @@ def _joules(value):
 def _table(header, rows, rules=()):
     """Align columns: text left, numbers right; a rule before the rows named."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    room = max(_WIDTH - sum(widths[1:]) - 2 * len(widths[1:]), 20)
+    widths[0] = min(widths[0], room)
     left = [all(not row[i][:1].isdigit() for row in rows) for i in range(len(header))]
 
     def line(row):
@@ -145,5 +159,6 @@ def _table(header, rows, rules=()):
     lines = [line(header), rule]
     for index, row in enumerate(rows):
         lines += [rule] if index in rules else []
-        lines.append(line(row))
+        name, *rest = textwrap.wrap(row[0], room, subsequent_indent="  ") or [""]
+        lines += [line([name, *row[1:]]), *rest]
     return lines

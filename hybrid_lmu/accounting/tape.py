@@ -37,19 +37,15 @@ class Tape:
     def __init__(self):
         self.items, self.tensors = [], {}
         self.paths = {}
-        self.state_entries = self.steps = 0
+        self.state_entries = 0
         self._traces, self._path = [], ""
 
     # What is known of the tensors that layers pass to each other.
 
     def trace(self, tensor):
-        """Return the `Trace` of a tensor, also if it was cast to another dtype on the way."""
+        """Return the `Trace` of a tensor; an empty one if it did not come from a known place."""
         for trace in reversed(self._traces):
             if trace.tensor is tensor:
-                return trace
-        shape, dtype = getattr(tensor, "shape", None), getattr(tensor, "dtype", None)
-        for trace in reversed(self._traces):
-            if trace.tensor.shape == shape and trace.tensor.dtype != dtype:
                 return trace
         return Trace()
 
@@ -58,6 +54,13 @@ class Tape:
         first = keras.tree.flatten(output)[0]
         dtype = coarsest(first.dtype, *dtypes)
         self._traces.append(Trace(first, resolution, mask, dtype))
+
+    def same(self, tensor, cast, **changes):
+        """Note that the tensor `cast` is `tensor` in another dtype."""
+        trace = self.trace(tensor)
+        if trace.tensor is not None and cast is not tensor:
+            dtype = coarsest(trace.dtype, cast.dtype)
+            self._traces.append(replace(trace, tensor=cast, dtype=dtype, **changes))
 
     def forget(self):
         """Let the tensors of the model go; only the sums stay."""
@@ -76,7 +79,9 @@ class Tape:
 
     def sequence(self, tensor, mask):
         """Note that axis 1 of a tensor is time."""
-        self.steps = max(self.steps, tensor.shape[1] or 0)
+        steps = ops.cast(ops.shape(tensor)[1], "int32")
+        known = self.tensors.get("steps")
+        self.tensors["steps"] = steps if known is None else ops.maximum(known, steps)
 
     def state(self, entries):
         """Note that the layer keeps so many numbers per sample from step to step."""

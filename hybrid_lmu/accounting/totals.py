@@ -6,6 +6,7 @@ import numpy as np
 from hybrid_lmu.accounting.bits import CountStatistics
 
 _TOLERANCE = 1e-3
+_LARGEST_RAW_CODE = 15
 
 
 class ProductTotals:
@@ -24,7 +25,8 @@ class ProductTotals:
             elif key == "low":
                 self.low = float(np.minimum(self.low, value))
             elif key == "resolution":
-                self.resolution = value
+                value = float(np.mean(value))
+                self.resolution = max(value, self.resolution or 0.0)  # grows with the sequence
             else:
                 total = np.asarray(value, dtype="float64")
                 total = total.sum() if self._convolution(arrays) else total
@@ -35,7 +37,7 @@ class ProductTotals:
         return "dense" in arrays
 
     def integer(self):
-        """Whether all inputs are integer codes.
+        """Whether all inputs are integer codes; raw inputs are, if they are small integers.
 
         Raises:
             ValueError: if the input has a resolution, but is off its grid.
@@ -43,7 +45,8 @@ class ProductTotals:
         if self.resolution is not None:
             check_grid(self.item, self.error, self.resolution)
             return True
-        return self.item.meeting.raw and self.error == 0.0
+        small = max(-self.low, self.high) <= _LARGEST_RAW_CODE
+        return self.item.meeting.raw and self.error == 0.0 and small
 
     def row(self, samples):
         """Return the row of the report, per sample."""
@@ -72,7 +75,7 @@ class ProductTotals:
         resolution = None
         if integer:
             value = 1.0 if self.resolution is None else self.resolution
-            resolution = float(np.mean(value))
+            resolution = value
         return {
             "name": self.item.name,
             "layer": self.item.layer,

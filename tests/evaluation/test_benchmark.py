@@ -90,7 +90,9 @@ def test_selection_keeps_the_references():
     assert "HybridLMU (feed-forward), spiking" not in names
     with pytest.raises(ValueError, match="unknown group 'nets'; expected one of: activation"):
         select(["nets"])
-    with pytest.raises(ValueError, match="no case matches perceptron"):
+    with pytest.raises(
+        ValueError, match='no case contains "perceptron"; .*"HybridLMU .recurrent., spiking", "'
+    ):
         select(None, ["perceptron"])
     with pytest.raises(ValueError, match="two benchmark cases are named 'ReLU'"):
         case("ReLU", "activation")(None)
@@ -134,7 +136,13 @@ def test_bad_requests_end_in_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: unknown group 'nets'")
     (tmp_path / "file").write_text("")
     assert benchmark.main([*backend, "--json", str(tmp_path / "file" / "x.json")]) == 2
-    assert "cannot write --json" in capsys.readouterr().err
+    assert "error: --json: cannot write" in capsys.readouterr().err
+    assert benchmark.main([*backend, "--json", str(tmp_path)]) == 2
+    assert "expected a file name; received a folder" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         benchmark.main(["--batch", "0"])
     assert "expected a number >= 1; received: 0" in capsys.readouterr().err
+
+
+def test_every_option_has_a_text():
+    assert [a.dest for a in benchmark.parser()._actions if not a.help] == []

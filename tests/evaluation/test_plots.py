@@ -43,6 +43,45 @@ def test_epochs_of_a_regression_show_the_loss(write_run, tmp_path):
     assert top.get_ylabel() == "loss" and len(top.lines) == 2
 
 
+def tick_labels(axis):
+    axis.axes.figure.canvas.draw()
+    low, high = sorted(axis.get_view_interval())
+    ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+    return [
+        t.label1.get_text() for t in ticks if low <= t.get_loc() <= high and t.label1.get_text()
+    ]
+
+
+@pytest.mark.parametrize("last, scale", [(0.3, "linear"), (0.01, "log")])
+def test_an_nrmse_axis_has_labels_at_any_range(write_run, tmp_path, last, scale):
+    run = find_runs([write_run(tmp_path, "hybrid-lmu", epochs=5, task="mackey-glass")])[0]
+    for name in ("accuracy", "val_accuracy"):
+        del run.history[name]
+    run.history["val_nrmse"] = np.geomspace(0.45, last, 5).tolist()
+    run.history["resolutions"] = [[6.0, 5.0]] * 5
+    top, bottom = plots.epochs([run]).axes
+    assert top.get_ylabel() == "NRMSE" and top.get_yscale() == scale
+    assert top.get_title(loc="left") == "NRMSE and resolution over epochs"
+    assert len(tick_labels(top.yaxis)) >= 3 and len(tick_labels(bottom.yaxis)) >= 2
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 40])
+def test_epoch_ticks_are_integers(write_run, tmp_path, epochs):
+    run = find_runs([write_run(tmp_path, "hybrid-lmu", epochs=epochs)])[0]
+    bottom = plots.epochs([run]).axes[-1]
+    labels = tick_labels(bottom.xaxis)
+    assert labels and all(label.lstrip("−").isdecimal() for label in labels)
+
+
+def test_titles_name_the_score(write_run, tmp_path):
+    points = [point(1, 1.0, 0.4), point(2, 2.0, 0.3)]
+    ax = plots.accuracy_against_bits(points, "nrmse").axes[0]
+    assert ax.get_title(loc="left").startswith("NRMSE against bits")
+    assert ax.get_ylabel() == "test NRMSE"
+    lstm = find_runs([write_run(tmp_path, "lstm")])
+    assert plots.epochs_title(lstm) == "accuracy over epochs"
+
+
 def point(factor, bits, score):
     return {
         "factor": factor,
@@ -75,6 +114,23 @@ def test_raster_has_the_input_on_top_and_zero_in_the_middle_of_its_colours():
     red, green, blue, _ = image.to_rgba(np.array([0]))[0]
     assert min(red, green, blue) > 0.95
     assert panels[-1].get_xlabel() == "time step"
+
+
+@pytest.mark.parametrize("counts", [[[0, 3], [1, 0]], [[0, 3], [-1, 0]], [[0, 40]], [[-40, 1, 0]]])
+def test_colours_are_white_at_zero_and_symmetric_only_for_signed_counts(counts):
+    counts = np.array(counts)
+    figure = plots.raster(np.zeros((len(counts), 1)), {"a": (counts, 1.0)})
+    image = figure.axes[1].images[0]
+    assert image.to_rgba(np.array([0]))[0].tolist() == [1, 1, 1, 1]
+    bar = next(ax for ax in figure.axes if ax.get_label() == "<colorbar>")
+    labels = [int(t.replace("−", "-")) for t in tick_labels(bar.yaxis)]
+    assert (min(labels) < 0) == (counts.min() < 0) and max(labels) > 0
+    assert (image.norm.vmin < -0.6) == (counts.min() < 0)
+
+
+def test_narrow_histograms_have_a_labelled_axis():
+    figure = plots.histograms({"a": (np.array([0, 1]), np.array([0.55, 0.45]), 1.0)})
+    assert len(tick_labels(figure.axes[0].yaxis)) >= 1
 
 
 @pytest.mark.parametrize("features", [2, 9])

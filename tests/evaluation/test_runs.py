@@ -50,11 +50,6 @@ def test_unfinished_run_is_passed_over_with_a_note_or_refused_when_named(run_fol
     [
         ('{"task": "digits"', "cannot read .*metrics.json"),
         ("[1]", "JSON object; received: list"),
-        (
-            '{"task": 1, "model": 2, "seed": 3, "parameters": 4, "test": {}, '
-            '"activity": {"energy": []}}',
-            "lacks test.interval, activity.totals, activity.timesteps$",
-        ),
         ('{"task": "digits", "model": "lstm", "seed": 0}', "lacks test, parameters, activity$"),
     ],
 )
@@ -64,6 +59,61 @@ def test_broken_metrics_are_named_in_one_line(write_run, tmp_path, content, mess
     with pytest.raises(RunError, match=message) as caught:
         find_runs([tmp_path])
     assert "\n" not in str(caught.value)
+
+
+def _set(metrics, path, value):
+    *parents, last = path
+    for key in parents:
+        metrics = metrics[key]
+    metrics[last] = value
+
+
+@pytest.mark.parametrize(
+    "path, value, message",
+    [
+        (["activity"], None, "activity must be an object; received: null"),
+        (["activity"], {"energy": []}, "activity.totals, activity.timesteps missing"),
+        (["activity", "totals"], {"effective_macs": 1}, "activity.totals.graded_acs missing"),
+        (["activity", "totals", "zeros"], "x", "activity.totals.zeros must be a number or null"),
+        (["activity", "energy", 0], {}, "activity.energy.0..preset, .*missing"),
+        (["activity", "products", 0, "weights"], [], "products.0..weights must be .*: a list"),
+        (["activity", "activities", 0, "resolution"], [], "resolution must be .*: a list"),
+        (["test"], {"interval": [0, 1]}, "test must have accuracy or nrmse; received: interval"),
+        (["test"], {"accuracy": 1}, "test.interval missing"),
+        (["test", "accuracy"], float("nan"), "test.accuracy must be a number; received: nan"),
+        (["test", "interval"], [1], "test.interval must be a list of 2 numbers"),
+        (["non_spiking_test"], {"nrmse": 1}, "non_spiking_test.accuracy missing"),
+        (["seed"], "0", "seed must be an integer; received: '0'"),
+        (["task"], 1, "task must be a text; received: 1"),
+        (["environment"], [], "environment must be an object; received: a list"),
+    ],
+)
+def test_damaged_metrics_are_named_in_one_line(write_run, tmp_path, path, value, message):
+    file = write_run(tmp_path) / "metrics.json"
+    metrics = json.loads(file.read_text())
+    _set(metrics, path, value)
+    file.write_text(json.dumps(metrics))
+    with pytest.raises(RunError, match=f"metrics.json is damaged: .*{message}") as caught:
+        find_runs([tmp_path])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("val_accuracy", [0.5], "val_accuracy must have one entry for each of the 12 epochs"),
+        ("accuracy", None, "accuracy must be a list; received: null"),
+        ("loss", [None] * 12, "loss must be a list of numbers; received: null"),
+        ("resolutions", [[8, 2]] * 11 + [[8]], "equally many numbers in every epoch"),
+        ("resolutions", [8] * 12, "resolutions.0. must be a list of numbers > 0; received: 8"),
+        ("epoch", 3, "epoch must be a list; received: 3"),
+    ],
+)
+def test_ragged_history_is_named_in_one_line(write_run, tmp_path, key, value, message):
+    file = write_run(tmp_path) / "history.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    with pytest.raises(RunError, match=f"history.json is damaged: .*{message}"):
+        find_runs([tmp_path])
 
 
 def test_missing_or_empty_folder(tmp_path):

@@ -696,3 +696,13 @@ def test_operations_inside_nested_models_are_named_and_can_be_skipped():
     assert name in activity_report(model, real(2, 3)).not_counted
     report = activity_report(model, real(2, 3), skip=operation.name)
     assert report.not_counted == {name: "skipped"}
+
+
+def test_hybrid_rnn_counts_as_rnn():
+    cell = hybrid_lmu.HybridCell(keras.layers.GRUCell(3), resolution=2.0, seed=1)
+    x = np.random.default_rng(0).normal(size=(4, 6, 2)).astype("float32")
+    rows = []
+    for layer in (keras.layers.RNN(cell), hybrid_lmu.HybridRNN(cell)):
+        report = hybrid_lmu.activity_report(keras.Sequential([keras.Input((6, 2)), layer]), x)
+        rows.append([{**row, "name": "", "layer": ""} for row in report.to_dict()["products"]])
+    assert [row["dense_macs"] for row in rows[0]] == [row["dense_macs"] for row in rows[1]]

@@ -341,6 +341,7 @@ def test_stateful_training(hidden):
         assert np.abs(before[memory_or_error] - after[memory_or_error]).max() > 0
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX computes in float32 by default")
 @connections
 def test_float64_layer(options):
     cell = keras.layers.LSTMCell(5, dtype="float64")

@@ -1,3 +1,6 @@
+import json
+
+import keras
 import pytest
 
 from training import cli
@@ -28,6 +31,7 @@ def test_all_models_seed_ranges_and_sizes():
         (["--task", "mnits"], "argument --task: invalid choice: 'mnits' (choose from"),
         (["--model", "transformer"], "argument --model: invalid choice: 'transformer'"),
         (["--seeds", "one"], "expected an integer >= 0 or a range such as 0-4; received: 'one'"),
+        (["--seeds", "0-99999999999"], "expected a range of at most 1000 seeds; received: '0-9999"),
         (["--epochs", "0"], "`epochs` must be an integer >= 1; received: 0"),
         (["--epochs", "many"], "invalid int value: 'many'"),
         (["--hidden-resolution", "-2"], "`hidden_resolution` must be a finite number > 0"),
@@ -39,6 +43,56 @@ def test_wrong_options_end_with_status_2(arguments, message, capsys):
         cli.main(arguments)
     assert exit.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_unknown_backend_in_the_environment(monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", "theano")
+    with pytest.raises(SystemExit) as exit:
+        cli.main([])
+    assert exit.value.code == 2
+    expected = "KERAS_BACKEND must be one of tensorflow, jax, torch; received: 'theano'"
+    assert expected in capsys.readouterr().err
+
+
+@pytest.fixture
+def train(tmp_path):
+    """Runs the command in this process."""
+    options = ["--epochs", "1", "--units", "2", "--report-samples", "4"]
+    options += ["--out", str(tmp_path), "--backend", keras.backend.backend()]
+    return lambda *arguments: cli.main([*options, *arguments])
+
+
+def test_overwrite_removes_nothing_for_options_that_cannot_run(train, tmp_path, capsys):
+    models = ("lstm", "gru")
+    paths = [tmp_path / f"digits-{model}-seed0" / "metrics.json" for model in models]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text("{}")
+    assert train("--model", *models, "--overwrite", "--batch-size", "5000") == 1
+    assert "`batch_size` must be at most" in capsys.readouterr().err
+    for path in paths:
+        assert [p.name for p in path.parent.iterdir()] == ["metrics.json"]
+
+
+def test_overwrite_replaces_each_run_when_its_own_turn_comes(train, tmp_path, capsys, monkeypatch):
+    second = tmp_path / "digits-gru-seed1"
+    second.mkdir()
+    (second / "metrics.json").write_text("{}")
+    seen = []
+
+    def run(config, task, folder, label):
+        seen.append((label, (second / "metrics.json").exists()))
+        raise KeyboardInterrupt if config.seed else StopHere
+
+    class StopHere(Exception):
+        pass
+
+    monkeypatch.setattr("training.runner.run", run)
+    with pytest.raises(StopHere):
+        train("--model", "gru", "--seeds", "0", "1", "--overwrite")
+    assert train("--model", "gru", "--seeds", "1", "--overwrite") == 130
+    assert seen == [("gru         s0", True), ("gru", False)]
+    assert json.loads((second / "config.json").read_text())["seed"] == 1
 
 
 def test_absent_data_end_with_one_message(tmp_path, capsys, monkeypatch):

@@ -29,12 +29,30 @@ def test_an_earlier_run_is_not_replaced_silently(folder):
     with pytest.raises(RunFolderError, match="already holds a run.*--resume.*--out.*--overwrite"):
         folder.prepare(CONFIG, resume=False, overwrite=False)
     assert folder.read_json("metrics.json") == {"kept": True}
+    folder.check({**CONFIG, "epochs": 5}, resume=False, overwrite=True)
+    assert folder.is_finished and folder.read_json("config.json") == CONFIG
     folder.prepare({**CONFIG, "epochs": 5}, resume=False, overwrite=True)
     assert not folder.is_finished
     assert folder.read_json("config.json")["epochs"] == 5
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_never_began_blocks_nothing(folder, resume):
+    assert [p.name for p in folder.path.iterdir()] == ["config.json"] and not folder.is_started
+    folder.prepare({**CONFIG, "epochs": 5}, resume=resume, overwrite=False)
+    assert folder.read_json("config.json")["epochs"] == 5
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '"text"'])
+def test_config_of_another_kind(folder, content):
+    checkpoint(folder, 1)
+    (folder.path / "config.json").write_text(content)
+    with pytest.raises(RunFolderError, match="config.json must hold a JSON object .* received: "):
+        folder.prepare(CONFIG, resume=True, overwrite=False)
+
+
 def test_resume_wants_the_same_options(folder):
+    checkpoint(folder, 1)
     folder.prepare(CONFIG, resume=True, overwrite=False)
     with pytest.raises(RunFolderError, match=r"other options \(epochs=3 there, 5 now\)"):
         folder.prepare({**CONFIG, "epochs": 5}, resume=True, overwrite=False)
@@ -94,8 +112,30 @@ def test_a_failed_write_leaves_the_earlier_file_whole(folder, monkeypatch, code)
 
 def test_out_is_a_file(tmp_path):
     (tmp_path / "runs").write_text("not a folder")
-    with pytest.raises(RunFolderError, match="cannot write .*Not a directory"):
-        RunFolder(tmp_path / "runs" / "one").prepare(CONFIG, resume=False, overwrite=False)
+    folder = RunFolder(tmp_path / "runs" / "one")
+    for action in (folder.check, folder.prepare):
+        with pytest.raises(
+            RunFolderError, match=f"cannot write to the folder {folder.path}: Not a directory"
+        ):
+            action(CONFIG, resume=False, overwrite=False)
+
+
+def test_check_makes_nothing(tmp_path):
+    RunFolder(tmp_path / "runs" / "one").check(CONFIG, resume=False, overwrite=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_overwrite_leaves_the_earlier_run(folder, monkeypatch):
+    folder.write_json("metrics.json", {"kept": True})
+
+    def fail(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(RunFolderError, match=f"cannot write to the folder {folder.path}: No space"):
+        folder.prepare({**CONFIG, "epochs": 5}, resume=False, overwrite=True)
+    assert sorted(p.name for p in folder.path.iterdir()) == ["config.json", "metrics.json"]
+    assert folder.read_json("config.json") == CONFIG
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="mounting needs root")
@@ -115,6 +155,7 @@ def test_really_full_disk(tmp_path):
 
 
 def test_unreadable_files_say_which_and_what_to_do(folder):
+    checkpoint(folder, 1)
     (folder.path / "config.json").write_text('{"task": "dig')
     with pytest.raises(RunFolderError, match="cannot read .*config.json.*--overwrite"):
         folder.prepare(CONFIG, resume=True, overwrite=False)

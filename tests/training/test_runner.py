@@ -7,8 +7,9 @@ import pytest
 
 import hybrid_lmu
 from training.config import make_config
+from training.errors import TrainingError
 from training.runfolder import RunFolder
-from training.runner import run
+from training.runner import check_run, run
 from training.tasks import load_task
 
 TINY = dict(epochs=2, units=6, order=8, report_samples=20)
@@ -91,6 +92,55 @@ def test_precision_reaches_the_layers_and_is_taken_back(digits, tmp_path, precis
     assert model.get_layer("readout").dtype_policy.name == "float32"
     assert keras.config.dtype_policy().name == "float32"
     assert np.isfinite(metrics["test"]["loss"])
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_a_stopped_run_goes_on_to_the_same_end(digits, tmp_path, monkeypatch, precision):
+    # mixed_float16 wraps the optimizer, whose variables `fit` would name otherwise than `restore`.
+    config = make_config("digits", "gru", **TINY, precision=precision)
+    whole, _ = train(digits, tmp_path / "whole", "gru", precision=precision)
+    folder = RunFolder(tmp_path / "stopped")
+    folder.prepare(config.to_dict(), resume=False, overwrite=False)
+    write = folder.write_checkpoint
+
+    def write_and_stop(state, arrays):
+        write(state, arrays)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folder, "write_checkpoint", write_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, digits, folder, stream=io.StringIO())
+    monkeypatch.undo()
+    stream = io.StringIO()
+    metrics = run(config, digits, folder, stream=stream)
+    assert "1/2" not in stream.getvalue() and "2/2" in stream.getvalue()
+    for volatile in ("seconds", "environment"):
+        metrics.pop(volatile), whole.pop(volatile)
+    assert metrics == whole
+
+
+def test_lines_begin_with_the_label(digits, tmp_path):
+    folder, stream = RunFolder(tmp_path), io.StringIO()
+    config = make_config("digits", "gru", **TINY)
+    run(config, digits, folder, stream=stream, label="gru s7")
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 3 and all(line.startswith("gru s7 ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(batch_size=5000), r"`batch_size` must be .* \(320\); received: 5000"),
+        (dict(units=None, parameters=5), "`parameters` must be at least .* received: 5"),
+        (dict(devices=64, batch_size=64), "64"),
+    ],
+)
+def test_what_would_stop_a_run_is_found_before_it(digits, options, message):
+    keras.ops.zeros(())  # a started TensorFlow takes no more virtual devices
+    with pytest.raises((ValueError, TrainingError), match=message):
+        check_run(make_config("digits", "hybrid-lmu", **{**TINY, **options}), digits)
+    check_run(make_config("digits", "hybrid-lmu", **TINY, precision="mixed_bfloat16"), digits)
+    assert keras.config.dtype_policy().name == "float32"
 
 
 def test_regression_and_labels_per_step(tmp_path):

@@ -71,6 +71,40 @@ def test_regression_shows_nrmse():
     run["non_spiking_test"] = {"nrmse": 0.1}
     table = summary_table([run])
     assert "test NRMSE" in table and "0.1234 [0.1100, 0.1300]" in table
+    assert "test NRMSE: root of the mean squared error" in table and "test %" not in table
+    assert "NRMSE" not in summary_table([make_run()])
+
+
+def test_several_tasks_and_seeds_fit_and_are_told_apart():
+    runs = []
+    for task, steps in (("psmnist", 784), ("mackey-glass", 512)):
+        for model in ("hybrid-lstm", "lstm"):
+            for seed in (0, 2_147_483):
+                run = make_run(model, seed, task=task, parameters=1_166_000)
+                run["activity"]["timesteps"] = steps
+                if task == "mackey-glass":
+                    run["test"] = {"nrmse": 1.1234, "interval": [1.1, 1.2], "n": 32}
+                    run["non_spiking_test"] = {"nrmse": 1.1}
+                runs.append(run)
+    table = summary_table(runs)
+    lines = table.splitlines()
+    assert max(map(len, lines)) <= 120
+    assert [cells(line)[0] for line in lines[2:16]] == [
+        "psmnist", "hybrid-lstm s0", "hybrid-lstm s2147483", "hybrid-lstm mean",
+        "lstm s0", "lstm s2147483", "lstm mean",
+        "mackey-glass", "hybrid-lstm s0", "hybrid-lstm s2147483", "hybrid-lstm mean",
+        "lstm s0", "lstm s2147483", "lstm mean",
+    ]  # fmt: skip
+    legend = " ".join(lines[17:])
+    assert "a whole sequence: psmnist 784, mackey-glass 512 steps" in legend
+    assert "test %: accuracy" in legend and "test NRMSE: root" in legend
+    assert "standard deviation between seeds" in legend
+    assert "a whole sequence: 64 steps" in summary_table([make_run()]).replace("\n", " ")
+
+
+def test_large_errors_stay_narrow():
+    run = make_run("gru", test={"nrmse": 123456.7, "interval": [100000.1, 200000.2], "n": 32})
+    assert "1.235e+05 [1e+05, 2e+05]" in summary_table([run])
 
 
 @pytest.mark.parametrize(
