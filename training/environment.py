@@ -45,7 +45,9 @@ def _commit():
         ).stdout.strip()  # fmt: skip
 
     try:
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain") else "")
+        return git("rev-parse", "HEAD") + (
+            "-dirty" if git("status", "--porcelain", "--untracked-files=no") else ""
+        )
     except (OSError, subprocess.SubprocessError):  # no git, or not a checkout
         return None
 
