@@ -1,0 +1,35 @@
+"""What the tests of the accounting share: small models, random inputs, rows of a report."""
+
+import keras
+import numpy as np
+import pytest
+
+RNG = np.random.default_rng(0)
+
+
+def sequential(*stack):
+    return keras.Sequential(list(stack))
+
+
+def real(*shape):
+    """Normal numbers, about half of them zero."""
+    x = RNG.standard_normal(shape)
+    return (x * (RNG.random(shape) < 0.5)).astype("float32")
+
+
+def rows(report):
+    return {row["name"]: row for row in report.products}
+
+
+def kinds(report, kind):
+    return sum(row["dense_macs"] for row in report.products if row["kind"] == kind)
+
+
+def check(row, dense, macs, effective_acs=0, strict=0, graded=0):
+    keys = ("dense_macs", "effective_macs", "effective_acs", "strict_acs", "graded_acs")
+    expected = (dense, macs, effective_acs, strict, graded)
+    assert [row[key] for key in keys] == pytest.approx(expected, rel=1e-6)
+
+
+def set_kernel(layer, kernel):
+    layer.kernel.assign(np.asarray(kernel, "float32"))
