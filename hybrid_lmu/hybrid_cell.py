@@ -5,6 +5,7 @@ import inspect
 import keras
 from keras import ops, tree
 
+from hybrid_lmu import loops
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
 from hybrid_lmu.recurrent import Float32StateCell, as_list, zeros
 
@@ -48,6 +49,8 @@ class HybridCell(Float32StateCell):
     Source: the wish of nengo/keras-spiking#13; the quantizer is that of Voelker, Rasmussen &
     Eliasmith (2020), arXiv:2002.03553.
     """
+
+    takes_sequences = True
 
     def __init__(
         self,
@@ -94,25 +97,53 @@ class HybridCell(Float32StateCell):
         else:
             output = call_layer(self.cell, inputs, training=training)
             inner = [output]
+        return self._emit(output, inner, error)
+
+    @property
+    def needs_gradient_of_loop(self):
+        return self.recurrent and not self._has_adjoint(training=True)
+
+    def _has_adjoint(self, training):
+        return loops.has_adjoint(self.cell, training) and self.output_state in (None, 0)
+
+    def _emit(self, output, inner, error):
         y, error = self.quantizer.step(output, error)
         inner = self._to_state(self._feed_back(inner, output, y))
         return y, inner + ([error] if self.quantizer.spiking else [])
 
     def sequence(self, inputs, states, training=False):
-        """Return ``(outputs, states)`` of a whole sequence at once, for a feed-forward cell.
+        """Return ``(outputs, states)`` of a whole sequence, what a loop over steps would.
+
+        A feed-forward cell computes all steps at once. `SimpleRNNCell`, `GRUCell` and `LSTMCell`
+        loop with the product of the input taken out of the loop, other cells step by step.
 
         Args:
             inputs: [batch, time, features].
             states: as for a step.
         """
-        _, error = self._split(states)
-        shape = ops.shape(inputs)
-        flat = ops.reshape(inputs, (-1, shape[-1]))
-        outputs = call_layer(self.cell, flat, training=training)
-        outputs = ops.reshape(outputs, (-1, shape[1], self.output_size))
-        y, error = self.quantizer.sequence(outputs, error)
+        inner, error = self._split(states)
+        if not self.recurrent:
+            shape = ops.shape(inputs)
+            flat = ops.reshape(inputs, (-1, shape[-1]))
+            outputs = call_layer(self.cell, flat, training=training)
+            outputs = ops.reshape(outputs, (-1, shape[1], self.output_size))
+            y, error = self.quantizer.sequence(outputs, error)
+        elif self._has_adjoint(training):
+            z = loops.project(self.cell, inputs, training)
+            y, error = loops.simple_rnn(self.cell, z, inner[0], error, self.quantizer)
+        else:
+            return self._loop(inputs, states, training)
         states = self._to_state([y[:, -1]])
         return y, states + ([error] if self.quantizer.spiking else [])
+
+    def _loop(self, inputs, states, training):
+        step = self
+        if loops.can_project(self.cell):
+            inputs = loops.project(self.cell, inputs, training)
+            step = _AfterProjection(self)
+        rnn = keras.layers.RNN(step, return_sequences=True, name="loop")
+        _, outputs, states = rnn.inner_loop(inputs, states, None, training)
+        return outputs, list(states)
 
     def _split(self, states):
         states = list(states)
@@ -174,6 +205,19 @@ class HybridCell(Float32StateCell):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**with_cell(config, "cell", custom_objects))
+
+
+class _AfterProjection(keras.layers.Layer):
+    """A `HybridCell` whose input is already multiplied with the kernel of its cell."""
+
+    def __init__(self, cell):
+        super().__init__(autocast=False, dtype=cell.dtype_policy)
+        self.cell, self.state_size = cell, cell.state_size
+
+    def call(self, z, states, training=False):
+        inner, error = self.cell._split(states)
+        output, inner = loops.advance(self.cell.cell, z, inner, training)
+        return self.cell._emit(output, inner, error)
 
 
 def with_cell(config, name, custom_objects):

@@ -141,36 +141,18 @@ class HybridLMU(HybridRNN):
         return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
     def computes_last_step_only(self, sequences, mask=None):
-        """Whether the last output is drawn without simulating the steps before it."""
-        quantizers = (self.cell.memory_quantizer, self.cell.hidden.quantizer)
+        """Whether the last output is drawn without simulating the hidden cell before it."""
+        cell = self.cell
+        drawn = [cell.hidden.quantizer]
+        if cell.memory_feedback == "exact":
+            drawn.append(cell.memory_quantizer)
         return (
             self.simulation == "auto"
             and not (self.return_sequences or self.return_state or self.stateful)
-            and self.cell.feed_forward
-            and not self.cell.hidden.recurrent
-            and all(q.initial_error == "uniform" for q in quantizers if q.spiking)
+            and not cell.hidden.recurrent
+            and all(q.initial_error == "uniform" for q in drawn if q.spiking)
             and self.runs_in_parallel(sequences, mask)
         )
-
-    def inner_loop(self, sequences, initial_state, mask, training=False):
-        if not (self.cell.feed_forward and self.runs_in_parallel(sequences, mask)):
-            return super().inner_loop(sequences, initial_state, mask, training)
-        if self.go_backwards:
-            sequences = ops.flip(sequences, axis=1)
-        hidden = self.cell.hidden
-        inputs, states, memory_states = self.cell.sequence(sequences, initial_state, training)
-        if hidden.recurrent:
-            rnn = keras.layers.RNN(
-                hidden,
-                return_sequences=self.return_sequences,
-                stateful=self.stateful,  # PyTorch: or states would be changed in place
-                name="hidden",
-            )
-            last, outputs, states = rnn.inner_loop(inputs, states, None, training)
-        else:
-            outputs, states = hidden.sequence(inputs, states, training)
-            last = outputs[:, -1]
-        return last, outputs, [*states, *memory_states]
 
     def get_config(self):
         config = {**self.cell.get_config(), **super().get_config(), "simulation": self.simulation}

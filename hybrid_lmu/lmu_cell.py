@@ -160,13 +160,21 @@ class HybridLMUCell(Float32StateCell):
         return [*self.hidden.state_size, *[self.memory.output_size] * len(self._memory_states)]
 
     @property
-    def feed_forward(self):
-        """Whether the memory depends on the input alone, so that it needs no loop over time."""
+    def takes_sequences(self):
+        """Whether the memory depends on the input alone, so that the cell may get all of it."""
         return not (
             self.hidden_to_memory
             or self.memory_to_memory
-            or (self.memory_feedback == "quantized" and self.memory_quantizer.spiking)
+            or (self._feeds_back_counts and self.memory.trainable_theta)
         )
+
+    @property
+    def needs_gradient_of_loop(self):
+        return not self.takes_sequences or self.hidden.needs_gradient_of_loop
+
+    @property
+    def _feeds_back_counts(self):
+        return self.memory_feedback == "quantized" and self.memory_quantizer.spiking
 
     def build(self, input_shape):
         input_d = input_shape[-1]
@@ -269,27 +277,30 @@ class HybridLMUCell(Float32StateCell):
         return ops.concatenate([q, inputs], axis=-1) if self.input_to_hidden else q
 
     def sequence(self, inputs, states, training=False):
-        """All steps before the hidden cell at once; only if `feed_forward`.
+        """Return ``(outputs, states)`` of a whole sequence; only if `takes_sequences`.
 
         Args:
             inputs: [batch, time, features].
             states: as for a step.
-
-        Returns:
-            ``(hidden_inputs, hidden_states, memory_states)``: what the hidden cell gets at each
-            step, its states before the sequence, and the other states after it.
         """
         hidden_states, state = self._split(states)
         u, inputs = self._encode_sequence(inputs, training)
-        m = self.memory.sequence(u, state["memory"])
-        q, error = self.memory_quantizer.sequence(m, state.get("memory_error"))
-        new = {"memory": m[:, -1], "memory_error": error}
-        after = [new[name] for name in self._memory_states]
-        return self.hidden_input(q, inputs), hidden_states, after
+        memory, error = state["memory"], state.get("memory_error")
+        if self._feeds_back_counts:
+            q, error = self.memory.fed_back(u, memory, error, self.memory_quantizer, True)
+            kept = q
+        else:
+            kept = self.memory.sequence(u, memory)
+            q, error = self.memory_quantizer.sequence(kept, error)
+        new = {"memory": kept[:, -1], "memory_error": error}
+        outputs, after = self.hidden.sequence(self.hidden_input(q, inputs), hidden_states, training)
+        return outputs, after + [new[name] for name in self._memory_states]
 
     def last(self, inputs, states, training=False):
-        """The output after a whole sequence, its diffusion errors those in `states` at the last
-        step; only if `feed_forward` and the hidden cell is not recurrent.
+        """The output after a whole sequence, the diffusion errors in `states` taken as those before
+        the last step; only if `takes_sequences` and the hidden cell is not recurrent.
+
+        (Under quantized feedback, the error of the memory is that before the first step.)
 
         Args:
             inputs: [batch, time, features].
@@ -297,8 +308,11 @@ class HybridLMUCell(Float32StateCell):
         """
         hidden_states, state = self._split(states)
         u, inputs = self._encode_sequence(inputs, training)
-        m = self.memory.last(u, state["memory"])
-        q, _ = self.memory_quantizer.step(m, state.get("memory_error"))
+        memory, error = state["memory"], state.get("memory_error")
+        if self._feeds_back_counts:
+            q, _ = self.memory.fed_back(u, memory, error, self.memory_quantizer, False)
+        else:
+            q, _ = self.memory_quantizer.step(self.memory.last(u, memory), error)
         hidden_input = self.hidden_input(q, inputs[:, -1])
         return self.hidden(hidden_input, hidden_states, training=training)[0]
 

@@ -36,6 +36,8 @@ class LegendreMemoryCell(Float32StateCell):
     Source: Voelker, Kajic & Eliasmith (2019).
     """
 
+    takes_sequences = True
+
     def __init__(
         self, order, theta, memory_d=1, discretizer="zoh", trainable_theta=False, **kwargs
     ):
@@ -140,7 +142,7 @@ class LegendreMemoryCell(Float32StateCell):
         """
         dtype = memory.dtype
         time, order = u.shape[1], self.order
-        chunk = min(time, max(_SMALLEST_CHUNK, min(math.isqrt(time), _LARGEST_CHUNK)))
+        chunk = chunk_length(time)
         chunks = -(-time // chunk)
         u = ops.pad(ops.cast(u, dtype), [[0, 0], [0, chunks * chunk - time], [0, 0]])
         u = ops.reshape(ops.transpose(u, (0, 2, 1)), (-1, chunks, chunk))
@@ -155,8 +157,44 @@ class LegendreMemoryCell(Float32StateCell):
         combined = ops.concatenate([ops.stack(starts, axis=1), u], axis=-1)
         kernel = ops.concatenate([decays, ops.reshape(inside, (chunk, chunk * order))], axis=0)
         m = ops.reshape(ops.matmul(combined, kernel), (-1, self.memory_d, chunks * chunk, order))
-        m = ops.transpose(m[:, :, :time], (0, 2, 1, 3))
+        if chunks * chunk > time:  # each of these copies is of the size of the result
+            m = m[:, :, :time]
+        if self.memory_d > 1:
+            m = ops.transpose(m, (0, 2, 1, 3))
         return ops.reshape(m, (-1, time, self.memory_d * order))
+
+    def fed_back(self, u, memory, error, quantizer, return_sequences):
+        """The quantized memory under quantized feedback, ``m_t = Abar Q(m_{t-1}) + Bbar u_t``.
+
+        Forward a loop. Backward none: as ``dQ/dm = 1``, the gradient is that of the linear memory,
+        which is computed in parallel. Not for a trained theta, whose gradient needs the states.
+
+        Args:
+            u: [batch, time, memory_d].
+            memory, error: the quantized memory and the diffusion error before the sequence,
+                [batch, memory_d * order].
+            quantizer: a spiking `SigmaDeltaQuantizer`.
+            return_sequences: whether the output is [batch, time, memory_d * order] or of the last
+                step.
+
+        Returns:
+            ``(q, error)``.
+        """
+        linear = self.sequence(u, memory) if return_sequences else self.last(u, memory)
+        inputs = ops.stop_gradient(ops.transpose(ops.cast(u, memory.dtype), (1, 0, 2)))
+
+        def step(carry, u):
+            q, error = quantizer.emit(self.step(carry[0], u), carry[1])
+            return [q, error]
+
+        start = [ops.stop_gradient(memory), error]
+        if return_sequences:
+            # A scan of Keras wants outputs like the carry.
+            (_, error), (q, _) = ops.scan(lambda c, u: (step(c, u),) * 2, start, inputs)
+            q = ops.transpose(q, (1, 0, 2))
+        else:
+            q, error = ops.fori_loop(0, u.shape[1], lambda t, c: step(c, inputs[t]), start)
+        return ops.stop_gradient(q) + (linear - ops.stop_gradient(linear)), error
 
     def _last_matrices(self, time, dtype):
         if self.theta_inv is None:
@@ -272,16 +310,12 @@ class LegendreMemory(HybridRNN):
         """The present theta in steps."""
         return self.cell.theta
 
-    def inner_loop(self, sequences, initial_state, mask, training=False):
-        if not self.runs_in_parallel(sequences, mask):
-            return super().inner_loop(sequences, initial_state, mask, training)
-        if self.go_backwards:
-            sequences = ops.flip(sequences, axis=1)
+    def whole(self, sequences, states, training):
         if self.return_sequences:
-            outputs = self.cell.sequence(sequences, initial_state[0])
+            outputs = self.cell.sequence(sequences, states[0])
             last = outputs[:, -1]
         else:
-            outputs = last = self.cell.last(sequences, initial_state[0])
+            outputs = last = self.cell.last(sequences, states[0])
         return last, outputs, [last]
 
     def get_config(self):
@@ -294,6 +328,16 @@ class LegendreMemory(HybridRNN):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**config)
+
+
+def chunk_length(time):
+    """Length of the chunks of a sequence: near its root, 32 to 256, a divisor of it if there is
+    one nearby."""
+    best = max(_SMALLEST_CHUNK, min(math.isqrt(time), _LARGEST_CHUNK))
+    if time <= best:
+        return time
+    divisors = [c for c in range(best // 2, 2 * best) if time % c == 0]
+    return min(divisors, key=lambda c: abs(c - best), default=best)
 
 
 def _check_theta(theta, order, discretizer):

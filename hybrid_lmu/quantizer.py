@@ -123,14 +123,19 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         a = self.activation(ops.convert_to_tensor(x))
         if not self.spiking:
             return a, error
-        error = ops.convert_to_tensor(error)
-        whole, fraction = self._split(a)
-        # `fraction - 1` and both sums are multiples of 2**-24 below 1 in size: exact in float32.
-        excess = ops.cast(error, "float32") + (fraction - 1.0)
-        carry = ops.cast(excess >= 0.0, "float32")
-        # `0 * excess` is 0, but NaN once the error is NaN: a neuron does not forget it.
-        y = self._output(a, whole + carry + 0.0 * excess)
-        return y, ops.cast(excess + (1.0 - carry), error.dtype)
+        y, error = self.emit(a, ops.convert_to_tensor(error))
+        return _straight_through(y, a), error
+
+    def emit(self, a, error):
+        """The forward part of a spiking `step`, after the activation, without a gradient to it."""
+        levels = self.resolution * ops.cast(ops.stop_gradient(a), "float32")
+        whole = ops.floor(levels)
+        # The fraction less 1 is in [-1, 0], where float32 itself rounds to multiples of 2**-24, and
+        # adding the error is exact.
+        excess = ((levels - whole) - 1.0) + ops.cast(error, "float32")
+        borrow = ops.floor(excess)  # -1 or 0
+        y = (whole + (borrow + 1.0)) / self.resolution
+        return ops.cast(y, a.dtype), ops.cast(excess - borrow, error.dtype)
 
     def sequence(self, x, error, mask=None):
         """Quantize all steps of a sequence at once.
@@ -150,27 +155,18 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
             a = ops.where(mask, a, ops.zeros_like(a))
         if not self.spiking:
             return a, error
-        whole, fraction = self._split(a)
-        added = ops.cast(fraction * _ONE, "int32")
-        first = ops.expand_dims(ops.cast(error * _ONE, "int32"), 1)
-        # int32 wraps modulo 2**32, a multiple of the 2**24 that we keep.
-        after = ops.bitwise_and(ops.cumsum(added, axis=1) + first, _ONE - 1)
-        errors = ops.concatenate([first, after], axis=1)
-        carry = ops.right_shift(errors[:, :-1] + added, _FRACTION_BITS)
-        y = self._output(a, whole + ops.cast(carry, "float32") + 0.0 * fraction)
-        nothing = ops.cast(0.0 * ops.sum(fraction, axis=1), error.dtype)  # NaN if any step is
-        return y, ops.cast(errors[:, -1], error.dtype) / _ONE + nothing
-
-    def _split(self, a):
-        """``w * a`` as integers plus fractions in [0, 1], the latter multiples of 2**-24."""
         levels = self.resolution * ops.cast(ops.stop_gradient(a), "float32")
         whole = ops.floor(levels)
-        return whole, ops.round((levels - whole) * _ONE) / _ONE
-
-    def _output(self, a, count):
-        y = ops.cast(ops.stop_gradient(count / self.resolution), a.dtype)
-        # Adds exactly 0 in the forward direction, and the derivative of the activation backward.
-        return y + (a - ops.stop_gradient(a))
+        fraction = ops.round((levels - whole) * _ONE)
+        added = ops.cast(fraction, "int32")
+        first = ops.expand_dims(ops.cast(error * _ONE, "int32"), 1)
+        # int32 wraps modulo 2**32, a multiple of the 2**24 that we keep.
+        errors = ops.bitwise_and(_running_sum(added, first)[:, : ops.shape(a)[1]], _ONE - 1)
+        carry = ops.cast(errors < added, "float32")  # the sum has passed an integer
+        y = ops.cast((whole + carry) / self.resolution, a.dtype)
+        nothing = ops.cast(0.0 * ops.sum(fraction, axis=1), error.dtype)  # NaN if any step is
+        last = ops.concatenate([first, errors[:, -1:]], axis=1)[:, -1]  # `first` if no steps
+        return _straight_through(y, a), ops.cast(last, error.dtype) / _ONE + nothing
 
     def save_own_variables(self, store):
         """Save the resolution, and the state of the random draw: a loaded model goes on alike."""
@@ -203,6 +199,42 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
             "initial_error": self.initial_error,
             "seed": self.seed,
         }
+
+
+@ops.custom_gradient
+def _straight_through(y, a):
+    """``y``, with the gradient of ``a``."""
+
+    def gradient(*args, upstream=None):
+        upstream = args[0] if upstream is None else upstream
+        return ops.zeros_like(upstream), upstream
+
+    return y, gradient
+
+
+def _running_sum(x, start):
+    """``start`` plus the cumulative sum of x over axis 1; x is zero-padded to whole chunks.
+
+    Chunks make this several times faster than one long `ops.cumsum`. Adding `start` before the sum
+    over chunks keeps XLA from drawing it anew, from its random generator, at each step.
+    """
+    time, chunk = x.shape[1], _chunk(x.shape[1])
+    if time is None or time % chunk:
+        x = ops.pad(x, [[0, 0], [0, -ops.shape(x)[1] % chunk]] + [[0, 0]] * (len(x.shape) - 2))
+    shape = ops.shape(x)
+    x = ops.reshape(x, (shape[0], shape[1] // chunk, chunk, *shape[2:]))
+    sums = [x[:, :, 0]]
+    for i in range(1, chunk):
+        sums.append(sums[-1] + x[:, :, i])
+    starts = ops.cumsum(ops.concatenate([start, sums[-1][:, :-1]], axis=1), axis=1)
+    return ops.reshape(ops.stack(sums, axis=2) + ops.expand_dims(starts, 2), shape)
+
+
+def _chunk(time):
+    """A divisor of the number of steps between 16 and 48 if there is one, else 32."""
+    if time is not None and 0 < time <= 48:
+        return time
+    return next((c for c in range(48, 15, -1) if time and time % c == 0), 32)
 
 
 def _check_resolution(resolution):

@@ -20,7 +20,15 @@ _DropoutRNNCell = next(c for c in keras.layers.GRUCell.__mro__ if c.__name__ == 
 
 
 class Float32StateCell(_DropoutRNNCell, keras.layers.Layer):
-    """A recurrent cell with float32 states (float64 under a float64 policy)."""
+    """A recurrent cell with float32 states (float64 under a float64 policy).
+
+    Attributes:
+        takes_sequences: whether it has a method `sequence` that computes all steps.
+        needs_gradient_of_loop: whether that leaves the gradient of a loop over time to the backend.
+    """
+
+    takes_sequences = False
+    needs_gradient_of_loop = False
 
     def __init__(self, **kwargs):
         super().__init__(**{"autocast": False, **kwargs})
@@ -122,8 +130,23 @@ class HybridRNN(CarriedState, keras.layers.RNN):
             ]
 
     def runs_in_parallel(self, sequences, mask):
-        """Whether a whole sequence may be computed without a loop over time."""
-        return mask is None and not self.unroll and bool(sequences.shape[1])
+        """Whether the cell gets the whole sequence at once."""
+        whole = getattr(self.cell, "takes_sequences", False)
+        return whole and mask is None and not self.unroll and bool(sequences.shape[1])
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        if self.runs_in_parallel(sequences, mask):
+            if self.go_backwards:
+                sequences = ops.flip(sequences, axis=1)
+            if self.stateful:  # PyTorch: the variables of the states are changed in place
+                initial_state = [ops.copy(state) for state in initial_state]
+            return self.whole(sequences, initial_state, training)
+        return super().inner_loop(sequences, initial_state, mask, training)
+
+    def whole(self, sequences, states, training):
+        """Compute a sequence without mask, of known length: ``(last, outputs, states)``."""
+        outputs, states = self.cell.sequence(sequences, states, training)
+        return outputs[:, -1], outputs, states
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
         check_floating(self, sequences)
@@ -145,8 +168,10 @@ class HybridRNN(CarriedState, keras.layers.RNN):
             return ops.cast(result[0], dtype), *result[1:]
         return ops.cast(result, dtype)
 
-    def compute_output_spec(self, *args, **kwargs):
-        spec = super().compute_output_spec(*args, **kwargs)
+    def compute_output_spec(self, sequences, initial_state=None, mask=None, training=False):
+        if not self.runs_in_parallel(sequences, mask) or self.cell.needs_gradient_of_loop:
+            _avoid_xla(self)
+        spec = super().compute_output_spec(sequences, initial_state, mask, training)
         output = spec[0] if self.return_state else spec
         output = keras.KerasTensor(output.shape, dtype=self.dtype_policy.compute_dtype)
         return (output, *spec[1:]) if self.return_state else output
@@ -156,6 +181,16 @@ class HybridRNN(CarriedState, keras.layers.RNN):
             fresh = self.get_initial_state(self.states[0].shape[0])
             for variable, value in zip(self.states, fresh, strict=True):
                 variable.assign(value)
+
+
+def _avoid_xla(layer):
+    """Tell Keras that this layer should not be compiled by XLA, as its LSTM and GRU do.
+
+    XLA on TensorFlow needs ten times longer than TensorFlow alone for the gradient of a loop that
+    returns all steps.
+    """
+    if keras.backend.backend() == "tensorflow":
+        layer.supports_jit = False
 
 
 def state_dtype(policy):

@@ -127,7 +127,7 @@ def test_last_step_alone_is_taken_only_where_it_is_valid():
         ("Dense", {**uniform, "return_state": True}),
         ("Dense", {**uniform, "stateful": True}),
         ("Dense", {**uniform, "simulation": "full"}),
-        ("Dense", {**uniform, "memory_feedback": "quantized"}),
+        ("Dense", {**uniform, "memory_feedback": "quantized", "trainable_theta": True}),
         ("Dense", {**uniform, "hidden_to_memory": True}),
         ("Dense", {**uniform, "memory_to_memory": True}),
         ("Dense", {**uniform, "unroll": True}),

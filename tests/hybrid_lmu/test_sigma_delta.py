@@ -35,6 +35,13 @@ def test_state_in_state_out():
     assert np.abs(np.cumsum(joined - x, axis=1)).max() < 0.5 + 1e-4
 
 
+def test_no_steps_leave_the_error_alone():
+    layer = SigmaDelta(initial_error="half", return_state=True)
+    y, error = layer(np.zeros((2, 0, 3), "float32"))
+    assert tuple(y.shape) == (2, 0, 3)
+    np.testing.assert_array_equal(to_numpy(error), np.full((2, 3), 0.5))
+
+
 def test_stateful_prediction_carries_the_error_and_reset_draws_anew():
     layer = SigmaDelta(resolution=0.25, initial_error="zeros", stateful=True)
     model = keras.Sequential([keras.Input(batch_shape=(1, 2, 1)), layer])
