@@ -14,6 +14,7 @@ from hybrid_lmu.memory import LegendreMemory, LegendreMemoryCell
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
 from hybrid_lmu.recurrent import HybridRNN
 from hybrid_lmu.sigma_delta import SigmaDelta
+from hybrid_lmu.simulation import full_simulation
 
 __version__ = "0.1.0"
 
@@ -32,5 +33,6 @@ __all__ = [
     "ScheduledVariable",
     "SigmaDelta",
     "SigmaDeltaQuantizer",
+    "full_simulation",
     "resolution_variables",
 ]

@@ -26,7 +26,14 @@ class SigmaDelta(CarriedState, keras.layers.Layer):
         stateful: keep the error from one call to the next, so that a sequence fed in chunks gives
             what one long call gives; needs a fixed batch size. `reset_state()` draws anew.
 
-    Inputs: floating [batch, time, features...]. Masked steps emit 0 and leave the error alone.
+    Without a time axis, [batch, features], the layer is one step at some time: ``n = floor(v_0 +
+    w * f(x))`` with a uniform ``v_0``. This is how a layer after the last step of a sequence
+    trains: an error that starts uniform and independent of the input is so at every step, so the
+    output has the distribution of the last step of the whole simulation
+    (`hybrid_lmu.full_simulation`).
+
+    Inputs: floating [batch, time, features...] or [batch, features]. Masked steps emit 0 and leave
+    the error alone.
     Output: the same shape; with `return_state`, ``(outputs, error)``.
 
     Example:
@@ -58,7 +65,7 @@ class SigmaDelta(CarriedState, keras.layers.Layer):
         self.error = None
 
     def build(self, input_shape):
-        check_rank(self, input_shape, 3, "[batch, time, features...]", at_least=True)
+        self._check_shape(input_shape)
         self.quantizer.build(input_shape)
         if self.stateful and self.quantizer.spiking:
             check_batch_size(self, input_shape)
@@ -72,9 +79,11 @@ class SigmaDelta(CarriedState, keras.layers.Layer):
             )
 
     def call(self, inputs, initial_state=None, mask=None):
-        check_rank(self, inputs.shape, 3, "[batch, time, features...]", at_least=True)
+        self._check_shape(inputs.shape, initial_state)
         check_floating(self, inputs)
         shape = ops.shape(inputs)
+        if len(inputs.shape) == 2:
+            return self.quantizer.step(inputs, self.quantizer.get_initial_error(shape))[0]
         shape = (shape[0], *shape[2:])
         error = self.error if initial_state is None else initial_state
         if error is None:
@@ -87,6 +96,17 @@ class SigmaDelta(CarriedState, keras.layers.Layer):
         if self.error is not None:
             self.error.assign(error)
         return (outputs, error) if self.return_state else outputs
+
+    def _check_shape(self, shape, initial_state=None):
+        uniform = self.quantizer.initial_error == "uniform" or not self.quantizer.spiking
+        if len(shape) != 2:
+            check_rank(self, shape, 3, "[batch, time, features...]", at_least=True)
+        elif not uniform or self.stateful or self.return_state or initial_state is not None:
+            raise ValueError(
+                f"`{self.name}` takes inputs without a time axis only with initial_error='uniform' "
+                "and without states (`stateful`, `return_state`, `initial_state`); expected "
+                f"[batch, time, features...], received shape {tuple(shape)}."
+            )
 
     def compute_output_spec(self, inputs, initial_state=None, mask=None):
         outputs = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)

@@ -111,36 +111,38 @@ def _gru(cell, parts, h):
     )
 
 
-def memory_pairs(matrices, state, u):
-    """The A and B products of a Legendre memory; both are constants of the model."""
-    a_bar, b_bar = matrices
+def memory_pairs(order, theta, discretizer, state, u):
+    """The A and B products of a Legendre memory; both are constants of the model.
+
+    The matrices ``A^T``, [order, order], and ``B^T``, [1, order], for row vectors from the left,
+    serve to count non-zero entries only, so that the initial theta will do if it is trained.
+    """
+    a_bar, b_bar = legendre.discretize(order, float(theta), discretizer)
+    shared = {"role": "product", "kind": "memory", "constant": True}
+    structured = legendre.step_operations(order, discretizer)["structured"]
     return [
         (
-            Meeting("product", "memory A", state.resolution, "memory", a_bar, constant=True),
+            Meeting(
+                name="memory A",
+                resolution=state.resolution,
+                weight=a_bar.T,
+                structured=structured,
+                **shared,
+            ),
             state.tensor,
         ),
         (
-            Meeting("product", "memory B", u.resolution, "memory", b_bar, constant=True),
+            Meeting(name="memory B", resolution=u.resolution, weight=b_bar[None, :], **shared),
             u.tensor,
         ),
     ]
 
 
-def legendre_matrices(order, theta, discretizer):
-    """Return ``(A^T, B^T)``, [order, order] and [1, order], for row vectors from the left.
-
-    They serve to count non-zero entries only, so that the initial theta will do if it is trained.
-    """
-    a_bar, b_bar = legendre.discretize(order, float(theta), discretizer)
-    return a_bar.T, b_bar[None, :]
-
-
 @register_cell("hybrid_lmu", "LegendreMemoryCell")
 def _legendre_memory(cell, parts, h):
-    matrices = legendre_matrices(cell.order, cell.initial_theta, cell.discretizer)
     u = ops.concatenate([part.tensor for part in parts], axis=-1)
     u = Signal(u, parts[0].resolution if len(parts) == 1 else None)
-    return memory_pairs(matrices, h, u)
+    return memory_pairs(cell.order, cell.initial_theta, cell.discretizer, h, u)
 
 
 # The cells that a cell runs, for the check before anything runs.

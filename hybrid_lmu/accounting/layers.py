@@ -186,6 +186,8 @@ def _convolution(layer, tape, call):
 def _sigma_delta(layer, tape, call):
     output = call.output[0] if isinstance(call.output, (list, tuple)) else call.output
     resolution = layer.quantizer.resolution
+    if len(output.shape) == 2:
+        output = ops.expand_dims(output, 1)  # one step
     tape.sequence(output, call.mask)
     role = "output" if resolution is None else "activity"
     tape.state(0 if resolution is None else math.prod(output.shape[2:]))

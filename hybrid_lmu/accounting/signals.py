@@ -37,7 +37,8 @@ class Meeting:
     of shape [inputs, outputs], or a function that returns the array after the run; `rows` and
     `columns` are the part of it that meets this signal. A signal wider than the rows holds several
     inputs side by side, each of them multiplied (the memories of an LMU share A and B). `constant`
-    weights are not variables of the model, but are stored.
+    weights are not variables of the model, but are stored. `structured` is the number of operations
+    per step of another form of the same product, if there is one.
     """
 
     role: str
@@ -48,6 +49,7 @@ class Meeting:
     rows: tuple = (None, None)
     columns: tuple = (None, None)
     constant: bool = False
+    structured: int | None = None
     dtype: str = "float32"
     held: bool = False
     raw: bool = False

@@ -58,6 +58,12 @@ def summary(report):
         rows,
         rules=(len(rows) - 2,),
     )
+    for row in report.products:
+        if row["structured_operations"] is not None:
+            lines += _wrapped(
+                f"{row['name']}: {row['structured_operations']:,.0f} operations in the form of "
+                "hybrid_lmu.legendre.structured_step (O(order)) in place of the MACs of A and B"
+            )
     lines += ["", *(line for text in _EXCLUSIONS for line in _wrapped(text))]
     if report.not_counted:
         left = ", ".join(f"{path} ({reason})" for path, reason in report.not_counted.items())

@@ -76,6 +76,9 @@ class ProductTotals:
         if integer:
             value = 1.0 if self.resolution is None else self.resolution
             resolution = value
+        structured = self.item.meeting.structured
+        if structured is not None:
+            structured *= float(self.sums["positions"]) / samples
         return {
             "name": self.item.name,
             "layer": self.item.layer,
@@ -90,6 +93,7 @@ class ProductTotals:
             "graded_acs": graded if integer else 0.0,
             "input_resolution": resolution,
             "input_bits": bits,
+            "structured_operations": structured,
             "ternary_input": bool(integer and self.low >= -1 and self.high <= 1),
         }
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from keras import ops
 
+from hybrid_lmu import legendre
 from hybrid_lmu.accounting.cells import (
     INSIDE,
     cell_pairs,
     class_key,
-    legendre_matrices,
     memory_pairs,
 )
 from hybrid_lmu.accounting.signals import FromInput, Meeting, Signal, coarsest, matrix, prefixed
@@ -137,7 +137,9 @@ def _watch_hybrid_lmu(cell, x, states):
         pairs += matrix("recurrent_kernel", "recurrent", cell.recurrent_kernel, [recurrent])
     direct = not (cell.use_bias or cell.memory_to_memory) and cell.kernel is None
     pairs += memory_pairs(
-        legendre_matrices(cell.memory.order, cell.memory.initial_theta, cell.memory.discretizer),
+        cell.memory.order,
+        cell.memory.initial_theta,
+        cell.memory.discretizer,
         Signal(signals["memory_state"], memory if cell.memory_feedback == "quantized" else None),
         Signal(signals["memory_input"], x.resolution if direct else None),
     )
@@ -188,8 +190,7 @@ def _watch_keras_lmu(cell, x, states):
     if cell.bias is not None:
         u = u + cell.bias
     theta = cell.get_config()["theta"]
-    matrices = legendre_matrices(cell.order, theta, cell.discretizer)
-    pairs += memory_pairs(matrices, Signal(states[0]), Signal(u))
+    pairs += memory_pairs(cell.order, theta, cell.discretizer, Signal(states[0]), Signal(u))
     output, new_states = cell(x.tensor, states)
     memory = new_states[0]
     if cell.hidden_cell is not None:
@@ -225,12 +226,12 @@ class FeedforwardLMU:
 
     def __call__(self, x, states):
         dtype = self.compute_dtype
-        matrices = legendre_matrices(self.order, self.layer.theta, self.discretizer)
+        matrices = legendre.discretize(self.order, float(self.layer.theta), self.discretizer)
         a_bar, b_bar = (ops.convert_to_tensor(matrix, dtype=dtype) for matrix in matrices)
         u = x if self.kernel is None else ops.matmul(x, self.kernel)
         u = u if self.bias is None else u + self.bias
         memory = ops.reshape(states[0], (-1, self.layer.memory_d, self.order))
-        memory = ops.matmul(memory, a_bar) + ops.expand_dims(u, -1) * b_bar
+        memory = ops.matmul(memory, ops.transpose(a_bar)) + ops.expand_dims(u, -1) * b_bar
         memory = ops.reshape(memory, ops.shape(states[0]))
         h = ops.concatenate([memory, x], axis=-1) if self.input_to_hidden else memory
         if self.hidden_cell is None:

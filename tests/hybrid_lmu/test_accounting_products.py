@@ -241,6 +241,16 @@ def test_legendre_memory():
     check(found["memory/memory B"], 6 * 2 * 4, 0, 6 * 2 * 4, 6 * 2 * 4, 6 * 2 * 4)
     assert report.footprint["stored_bytes"] == 4 * (16 + 4)
     assert report.footprint["state_bytes"] == 4 * 8
+    assert found["memory/memory A"]["structured_operations"] is None  # zoh
+
+
+def test_operations_of_the_structured_memory_step():
+    memory = hybrid_lmu.LegendreMemory(4, 20, memory_d=2, discretizer="euler", name="memory")
+    report = activity_report(sequential(keras.Input((6, 2)), memory), np.ones((3, 6, 2), "float32"))
+    found = rows(report)
+    assert found["memory/memory A"]["structured_operations"] == 6 * 2 * (6 * 4)
+    assert found["memory/memory B"]["structured_operations"] is None
+    assert "memory/memory A: 288 operations in the form of" in str(report)
 
 
 @pytest.mark.parametrize("padding", ["valid", "same", "causal"])

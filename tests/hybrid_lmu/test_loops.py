@@ -1,4 +1,4 @@
-"""Loops with the input's product outside, and gradients that are not the backend's: as the cell's."""
+"""Loops with products taken out and gradients of our own: the same as step by step."""
 
 import warnings
 

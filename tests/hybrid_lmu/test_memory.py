@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from keras import ops
 from scipy.signal import cont2discrete
 
@@ -125,6 +127,47 @@ def test_theta_is_learned():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         LegendreMemoryCell(**arguments)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    order=st.integers(1, 40),
+    ratio=st.floats(0.5, 50),
+    discretizer=st.sampled_from(["euler", "bilinear"]),
+    seed=st.integers(0, 999),
+)
+def test_structured_step_is_the_dense_one(order, ratio, discretizer, seed):
+    """In O(order) operations, in float64 and float32, for any number of memories."""
+    rng, theta = np.random.default_rng(seed), order * ratio
+    memory, u = rng.normal(size=(2, 3, order)), rng.normal(size=(2, 3))
+    a_bar, b_bar = legendre.discretize(order, theta, discretizer)
+    expected = memory @ a_bar.T + u[..., None] * b_bar
+    size = np.abs(expected).max() + np.abs(a_bar).max()
+    for dtype, accuracy in (("float64", 1e-12), ("float32", 1e-5)):
+        new = legendre.structured_step(memory.astype(dtype), u.astype(dtype), theta, discretizer)
+        assert new.dtype == dtype
+        np.testing.assert_allclose(new, expected, atol=accuracy * size * order)
+
+
+def test_structured_step_counts_its_operations_and_refuses_zoh():
+    assert legendre.step_operations(256, "euler") == {"dense": 65_792, "structured": 1_536}
+    assert legendre.step_operations(256, "zoh")["structured"] is None
+    with pytest.raises(ValueError, match="'euler' or 'bilinear'; received: 'zoh'"):
+        legendre.structured_step(np.zeros(4), 1.0, 20.0, "zoh")
+
+
+@pytest.mark.parametrize("trainable_theta", [False, True])
+def test_prefix_sums_take_the_place_of_a_large_product(trainable_theta):
+    """From order 1,024 on, the cell does not make the dense matrices at all."""
+    theta, order = 3e6, 1024
+    cell = LegendreMemoryCell(order, theta, 1, "euler", trainable_theta)
+    cell.build((None, 1))
+    rng = np.random.default_rng(0)
+    memory, u = rng.normal(size=(2, order)), rng.normal(size=(2, 1))
+    a_bar, b_bar = legendre.discretize(order, theta, "euler")
+    cell.transition = None
+    new = cell.step(ops.convert_to_tensor(memory, "float32"), ops.convert_to_tensor(u, "float32"))
+    np.testing.assert_allclose(to_numpy(new), memory @ a_bar.T + u * b_bar, atol=1e-5)
 
 
 def test_euler_bound_is_where_it_becomes_unstable():

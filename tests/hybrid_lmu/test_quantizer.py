@@ -184,7 +184,11 @@ def test_bad_inputs():
     with pytest.raises(ValueError, match="one entry per neuron, 2 for"):
         SigmaDelta(resolution=[1.0, 2.0, 3.0])(np.zeros((1, 4, 2), "float32"))
     with pytest.raises(ValueError, match=r"received shape \(4, 2\)"):
-        SigmaDelta()(np.zeros((4, 2), "float32"))
+        SigmaDelta(initial_error="half")(np.zeros((4, 2), "float32"))
+    with pytest.raises(ValueError, match=r"only with initial_error='uniform' and without states"):
+        SigmaDelta(return_state=True)(np.zeros((4, 2), "float32"))
+    with pytest.raises(ValueError, match=r"received shape \(4,\)"):
+        SigmaDelta()(np.zeros(4, "float32"))
     with pytest.raises(ValueError, match="expects floating-point inputs; received dtype int"):
         SigmaDelta()(np.zeros((1, 4, 2), "int32"))
     with pytest.raises(ValueError, match="fixed batch size"):

@@ -92,7 +92,7 @@ def test_state_of_another_batch_size_is_refused_and_not_broadcast():
         ValueError, match=r"diffusion error of shape \(1, 3\) .* received shape \(2"
     ):
         layer(x[:1])
-    with pytest.raises(ValueError, match=r"\[batch, time, features...\]; received shape \(2, 30\)"):
+    with pytest.raises(ValueError, match=r"\[batch, time, features...\], received shape \(2, 30\)"):
         layer(x[..., 0])
 
 

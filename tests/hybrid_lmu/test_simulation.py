@@ -1,0 +1,96 @@
+"""Stacks that train on the last step alone, and their simulation at every step."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from hybrid_lmu import HybridLMU, LegendreMemory, SigmaDelta, activity_report, full_simulation
+
+x = np.random.default_rng(0).normal(size=(16, 24, 2)).astype("float32")
+
+
+def stack(*after, **options):
+    lmu = HybridLMU(
+        2, 4, 20.0, layers.Dense(6, "tanh"), memory_resolution=6, hidden_resolution=2, **options
+    )
+    return keras.Sequential([keras.Input((24, 2)), lmu, *after])
+
+
+def test_the_last_step_has_the_distribution_of_all_steps_through_the_stack():
+    """Mean and second moment of 40,000 draws: 10 comparisons at 4.9 standard errors, so a false
+    alarm with a probability of about 1e-5 (and the seed is fixed)."""
+    model = stack(
+        layers.Dense(7), SigmaDelta("relu", 3.0, seed=1), layers.Dense(5), SigmaDelta(None, 1.0)
+    )
+    full = full_simulation(model)
+    one = np.repeat(x[:1], 40_000, axis=0)
+    a = model.predict(one, batch_size=10_000, verbose=0).astype("float64")
+    b = full.predict(one, batch_size=10_000, verbose=0).astype("float64")
+    for power in (1, 2):
+        difference = (a**power).mean(0) - (b**power).mean(0)
+        error = np.sqrt(((a**power).var(0) + (b**power).var(0)) / len(one))
+        assert (np.abs(difference) <= 4.9 * error + 1e-12).all()
+    assert (a.std(0) > 0.1).sum() >= 3
+
+
+def test_one_step_is_an_unbiased_rounding_with_the_gradient_of_the_activation():
+    layer = SigmaDelta("tanh", resolution=2.0, seed=0)
+    values = np.repeat(np.array([[-0.7, 0.1, 2.0]], "float32"), 40_000, axis=0)
+    y = ops.convert_to_numpy(layer(values))
+    assert set(np.unique(y * 2)) <= {-2.0, -1.0, 0.0, 1.0, 2.0}
+    # Rounding to steps of 1/2 has a deviation of at most 1/4 each time.
+    np.testing.assert_allclose(y.mean(0), np.tanh(values[0]), atol=5 * 0.25 / 200)
+
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(1, use_bias=False), layer])
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    model.layers[0].kernel.assign([[0.1], [0.0], [0.0]])
+    model.train_on_batch(np.eye(3, dtype="float32")[:1], np.full((1, 1), 9.0))
+    moved = ops.convert_to_numpy(model.layers[0].kernel)[0, 0] - 0.1
+    slope = 1 - np.tanh(0.1) ** 2
+    assert any(moved == pytest.approx(2 * (9 - y) * slope, rel=1e-4) for y in (0.0, 0.5))
+
+
+def test_a_stack_trains_by_fit_and_its_simulation_has_its_weights():
+    model = stack(layers.Dropout(0.1), layers.Dense(8), SigmaDelta("relu", 4), layers.Dense(1))
+    model.compile("adam", "mse")
+    target = x.mean(axis=(1, 2))[:, None]
+    losses = model.fit(x, target, epochs=30, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    full = full_simulation(model)
+    assert [tuple(w.shape) for w in full.weights] == [tuple(w.shape) for w in model.weights]
+    for a, b in zip(full.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_does_not_round_is_the_same_to_float_precision():
+    inputs = keras.Input((24, 2))
+    memory = LegendreMemory(4, 20, memory_d=2)(inputs)
+    model = keras.Model(inputs, layers.Dense(3, "tanh")(memory))
+    full = full_simulation(model)
+    np.testing.assert_allclose(full.predict(x), model.predict(x), atol=1e-5)
+
+
+def test_counts_of_all_steps_and_of_the_last():
+    model = stack(layers.Dense(7), SigmaDelta("relu", 3.0), layers.Dense(5))
+    last, every = (activity_report(m, x) for m in (model, full_simulation(model)))
+    products = [{r["name"]: r["dense_macs"] for r in report.products} for report in (last, every)]
+    readout = model.layers[-1].name
+    assert products[0][f"{readout}/kernel"] == 7 * 5
+    assert products[1][f"{readout}/kernel"] == 24 * 7 * 5
+    assert [row["neurons"] for row in last.activities] == [8, 6, 7]
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: keras.Sequential([keras.Input((24, 2)), layers.Dense(3)]), "0 such layers"),
+        (lambda: stack(layers.Reshape((2, 3))), "must act on the last axis"),
+        (lambda: stack(return_sequences=True), "0 such layers"),
+        (lambda: layers.Dense(3), "received: Dense"),
+        (lambda: keras.Sequential([layers.LSTM(3)]), "functional keras.Model, built"),
+    ],
+)
+def test_models_without_a_simulation(make, message):
+    with pytest.raises(ValueError, match=message):
+        full_simulation(make())
