@@ -1,7 +1,11 @@
 """Speed of our layers beside keras-lmu, LSTM, GRU, ReLU: python -m evaluation.benchmark
 
 Same shapes, same machine, one process, taking turns (see timing.py); ratios below 1 mean faster
-than the reference. Cases are listed in cases.py, the timed model in steps.py.
+than the reference. With --lengths instead: time and memory against sequence length.
+
+Layers are listed in cases.py and the timed model stands in steps.py, streaming cells in
+streaming.py, lengths in lengths.py, counts of operations in flops.py, peers that need an
+environment of their own in peers.py.
 """
 
 import argparse
@@ -9,115 +13,11 @@ import json
 import os
 import sys
 
+from evaluation.benchmark_tables import MODE_TITLES, format_records
 from evaluation.report import WriteError, check_writable, write
-from evaluation.timing import Spread, alternate, paired_ratio
 from training.cli import BACKENDS
 from training.errors import TrainingError
 from training.startup import describe_engine, prepare_environment
-
-
-def measure(
-    cases,
-    groups,
-    sizes,
-    repeats=5,
-    warmup=2,
-    jit="auto",
-    modes=("train", "infer"),
-    note=lambda text: None,
-):
-    """Times cases, group by group and mode by mode.
-
-    Returns a list of records {"case", "group", "mode", "seconds": [repeats], "median",
-    "parameters", "first_call_seconds", "ratios": {reference: {"median", "low", "high"}}}.
-    A case that cannot run gives {"case", "group", "skipped": why} or {..., "failed": message}.
-    """
-    from evaluation.steps import prepare
-
-    records = []
-    for key in dict.fromkeys(c.group for c in cases):
-        group, ready = groups[key], {}
-        for case in (c for c in cases if c.group == key):
-            why = case.unavailable()
-            if why:
-                records.append({"case": case.name, "group": key, "skipped": why})
-                continue
-            note(f"{group.title}: compiling {case.name}")
-            try:
-                ready[case.name] = prepare(case, group, sizes, jit, modes)
-            except Exception as e:  # one broken layer must not cost the other measurements
-                message = f"{type(e).__name__}: {str(e).strip().splitlines()[0]}"
-                records.append({"case": case.name, "group": key, "failed": message})
-        for mode in modes:
-            records += _measure_group(key, group, mode, ready, repeats, warmup, note)
-    return records
-
-
-def _measure_group(key, group, mode, ready, repeats, warmup, note):
-    """Records of the cases of one group in one mode."""
-    if not ready:
-        return []
-    functions = {name: functions[mode] for name, (functions, _) in ready.items()}
-
-    def progress(i):
-        note(f"{group.title}: {mode}, round {i} of {repeats}")
-
-    seconds = alternate(functions, repeats, warmup, progress)
-    references = [r for r in group.references if r in seconds] or [next(iter(seconds))]
-    records = []
-    for name, values in seconds.items():
-        facts = ready[name][1]
-        ratios = {r: vars(paired_ratio(values, seconds[r])) for r in references}
-        records.append(
-            {
-                "case": name,
-                "group": key,
-                "mode": mode,
-                "seconds": values.tolist(),
-                "median": Spread.of(values).median,
-                "parameters": facts["parameters"],
-                "first_call_seconds": facts["first_call_seconds"][mode],
-                "ratios": ratios,
-            }
-        )
-    return records
-
-
-MODE_TITLES = {"train": "training step", "infer": "inference of a batch"}
-
-
-def format_records(records, groups):
-    """The tables as text: one for each group and mode, then what was skipped or failed."""
-    lines = []
-    done = dict.fromkeys((r["group"], r["mode"]) for r in records if "mode" in r)
-    for key, mode in done:
-        rows = [r for r in records if r["group"] == key and r.get("mode") == mode]
-        references = list(rows[0]["ratios"])
-        heads = [f"/ {r}" for r in references]
-        widths = [max(len(h), 19) for h in heads]
-        name_width = max(len(r["case"]) for r in rows)
-        lines.append(f"\n{groups[key].title}: {MODE_TITLES[mode]}")
-        lines.append(
-            f"{'':{name_width}}  {'median s':>9}  {'first s':>8}  {'params':>9}  "
-            + "  ".join(f"{h:>{w}}" for h, w in zip(heads, widths, strict=True))
-        )
-        for r in rows:
-            cells = [
-                f"{_ratio(r['ratios'][name]):>{w}}"
-                for name, w in zip(references, widths, strict=True)
-            ]
-            lines.append(
-                f"{r['case']:{name_width}}  {r['median']:9.4g}  {r['first_call_seconds']:8.3g}  "
-                f"{r['parameters']:9,}  " + "  ".join(cells)
-            )
-    for state in ("skipped", "failed"):
-        left_out = [f"{state}: {r['case']} ({r[state]})" for r in records if state in r]
-        lines += ["", *left_out] if left_out else []
-    return "\n".join(lines)
-
-
-def _ratio(ratio):
-    return f"{ratio['median']:.3g} [{ratio['low']:.3g}, {ratio['high']:.3g}]"
 
 
 def _number(kind, least):
@@ -179,9 +79,18 @@ def parser():
     )
     p.add_argument(
         "--mode",
-        choices=("train", "infer"),
+        choices=tuple(MODE_TITLES),
         action="append",
-        help="what to time: training step or inference; repeatable; without: both",
+        help="what to time: training step, inference of a batch, streaming step of one sample; "
+        "repeatable; without: all",
+    )
+    p.add_argument(
+        "--lengths",
+        type=count,
+        nargs="*",
+        metavar="STEPS",
+        help="time and memory against sequence length instead, from 784 to 131072 steps without "
+        "numbers; --case applies",
     )
     p.add_argument(
         "--group",
@@ -193,23 +102,28 @@ def parser():
         "--case",
         action="append",
         metavar="TEXT",
-        help="only cases whose name contains TEXT, and their references; repeatable",
+        help="only cases whose name contains TEXT, and their references; repeatable; a whole name "
+        "runs a case that is left out otherwise",
+    )
+    p.add_argument(
+        "--peer-python",
+        metavar="FILE",
+        help="interpreter with KerasSpiking, to time it there; see evaluation/peers.py",
     )
     p.add_argument("--list", action="store_true", help="list groups and cases, time nothing")
     p.add_argument("--json", metavar="FILE", help="write every timing, sizes and versions there")
+    p.add_argument("--plot", metavar="FILE", help="draw the ratios, or --lengths, into a PNG file")
     return p
 
 
 def main(argv=None):
-    """Command line. Returns the status: 0, 1 if a case or --json failed, 2 for a bad request."""
+    """Command line. Returns the status: 0, 1 if a case or a file failed, 2 for a bad request."""
     args = parser().parse_args(argv)
     try:
         _start(args.backend)
     except TrainingError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 2
-    from evaluation.cases import GROUPS, Sizes, select
-    from training.environment import describe_environment
+        return _refused(str(e))
+    from evaluation.registry import GROUPS, Sizes
 
     sizes = Sizes(
         args.batch,
@@ -220,23 +134,59 @@ def main(argv=None):
         args.hidden_resolution,
     )
     try:
-        cases = select(args.group, args.case)
+        cases = _select(args)
     except ValueError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 2
+        return _refused(str(e))
     if args.list:
-        for key in dict.fromkeys(c.group for c in cases):
-            print(f"{key}: {GROUPS[key].title}")
-            for case in (c for c in cases if c.group == key):
-                why = case.unavailable()
-                print(f"    {case.name}" + (f"  (skipped: {why})" if why else ""))
+        _list(cases, GROUPS)
         return 0
-    if args.json:  # found out now, not after ten minutes of measuring
+    for option in ("json", "plot"):  # found out now, not after ten minutes of measuring
         try:
-            check_writable(args.json)
+            if getattr(args, option):
+                check_writable(getattr(args, option))
         except WriteError as e:
-            print(f"error: --json: {e}", file=sys.stderr)
-            return 2
+            return _refused(f"--{option}: {e}")
+
+    content = _measured(args, cases, sizes)
+    failed = any("failed" in r for r in content["records"])
+    for option, data in (("json", _as_json), ("plot", _as_png)):
+        try:
+            if getattr(args, option):
+                write(getattr(args, option), data(content))
+        except WriteError as e:  # the results are on the screen
+            print(f"error: --{option}: {e}", file=sys.stderr)
+            failed = True
+    return 1 if failed else 0
+
+
+def _refused(message):
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def _select(args):
+    from evaluation import cases, lengths, registry, streaming  # noqa: F401  # cases register here
+
+    if args.lengths is None:
+        return registry.select(args.group, args.case)
+    if args.group or args.mode or args.peer_python:
+        raise ValueError(
+            "--lengths has cases of its own; expected no --group, --mode, --peer-python"
+        )
+    return lengths.select(args.case)
+
+
+def _list(cases, groups):
+    for key in dict.fromkeys(getattr(c, "group", "lengths") for c in cases):
+        print(f"{key}: {groups[key].title}" if key in groups else "lengths:")
+        for case in (c for c in cases if getattr(c, "group", "lengths") == key):
+            why = None if key == "lengths" else case.unavailable()
+            print(f"    {getattr(case, 'name', case)}" + (f"  (skipped: {why})" if why else ""))
+
+
+def _measured(args, cases, sizes):
+    """Measures and prints; returns what --json writes."""
+    from training.environment import describe_environment
 
     facts = describe_environment()
     versions = {k: v for k, v in facts["versions"].items() if v}
@@ -248,33 +198,59 @@ def main(argv=None):
         + f", jit {args.jit}, {args.repeats} rounds, cases taking turns"
     )
     print("Ratios: median [quartiles] of the ratios formed round by round; below 1 = faster.")
+    content = {
+        "environment": facts,
+        "sizes": vars(sizes),
+        "jit": args.jit,
+        "repeats": args.repeats,
+    }
     jit = {"auto": "auto", "on": True, "off": False}[args.jit]
-    records = measure(
-        cases,
-        GROUPS,
-        sizes,
-        args.repeats,
-        args.warmup,
-        jit,
-        tuple(args.mode or ("train", "infer")),
-        _progress,
-    )
+    if args.lengths is None:
+        content.update(_cases(args, cases, sizes, jit))
+    else:
+        from evaluation import lengths
+
+        records = lengths.measure_lengths(
+            args.lengths or lengths.LENGTHS, sizes, args.repeats, jit, args.case, _progress
+        )
+        _progress("")
+        print(lengths.format_lengths(records))
+        content["records"] = records
+    return content
+
+
+def _cases(args, cases, sizes, jit):
+    from evaluation import peers
+    from evaluation.flops import machine_rate
+    from evaluation.registry import GROUPS
+    from evaluation.speed import measure
+
+    modes = tuple(args.mode or MODE_TITLES)
+    rate = machine_rate() if "train" in modes else None
+    if rate:
+        print(f"float32 product of two matrices: {rate / 1e9:.4g} GFLOP/s")
+    records = measure(cases, GROUPS, sizes, args.repeats, args.warmup, jit, modes, _progress)
+    if args.peer_python:
+        _progress("KerasSpiking in its own environment")
+        records += peers.measure_peers(args.peer_python, sizes, args.repeats, args.warmup, modes)
     _progress("")
-    print(format_records(records, GROUPS))
-    if args.json:
-        content = {
-            "environment": facts,
-            "sizes": vars(sizes),
-            "jit": args.jit,
-            "repeats": args.repeats,
-            "records": records,
-        }
-        try:
-            write(args.json, json.dumps(content, indent=1) + "\n")
-        except WriteError as e:  # the results are on the screen
-            print(f"error: --json: {e}", file=sys.stderr)
-            return 1
-    return 1 if any("failed" in r for r in records) else 0
+    print(format_records(records, {**GROUPS, **peers.GROUPS}, rate))
+    return {"machine_flop_per_second": rate, "records": records}
+
+
+def _as_json(content):
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _as_png(content):
+    from evaluation import benchmark_plot, peers
+    from evaluation.registry import GROUPS
+    from evaluation.style import to_png
+
+    records = content["records"]
+    if any(r.get("mode") == "length" for r in records):
+        return to_png(benchmark_plot.lengths(records))
+    return to_png(benchmark_plot.ratios(records, {**GROUPS, **peers.GROUPS}))
 
 
 def _start(backend):

@@ -11,8 +11,9 @@ import time
 import keras
 import numpy as np
 
+from evaluation.registry import LAYER_MODES
+
 CLASSES = 10
-MODES = ("train", "infer")
 
 
 def build_model(layer, timesteps, features, jit="auto"):
@@ -42,7 +43,7 @@ def batch_of(sizes, features, seed=0):
     return keras.ops.convert_to_tensor(x), keras.ops.convert_to_tensor(y)
 
 
-def step_functions(model, x, y, modes=MODES):
+def step_functions(model, x, y, modes=LAYER_MODES):
     """Dict of mode -> callable without arguments, blocking until the numbers exist."""
 
     def train():
@@ -58,14 +59,16 @@ def step_functions(model, x, y, modes=MODES):
     return {mode: functions[mode] for mode in modes}
 
 
-def prepare(case, group, sizes, jit="auto", modes=MODES):
+def prepare(case, group, sizes, jit="auto", modes=LAYER_MODES):
     """Builds a case and makes its first calls.
 
-    Returns (functions by mode, facts); facts: number of trainable parameters and, by mode, the
-    seconds of the first call, which traces and compiles.
+    Returns (functions by mode, facts); facts: number of trainable parameters, by mode the seconds
+    of the first call, which traces and compiles, the number of calls in one timing, whether it is
+    compiled by XLA, and FLOP of the products in a training step, None if not known.
     """
     features = group.features(sizes)
     keras.utils.set_random_seed(0)
+    jit = jit if case.jit is None else case.jit
     model = build_model(case.build(sizes), sizes.timesteps, features, jit)
     functions = step_functions(model, *batch_of(sizes, features), modes)
     first = {}
@@ -76,4 +79,10 @@ def prepare(case, group, sizes, jit="auto", modes=MODES):
         if not np.all(np.isfinite(result)):
             raise ValueError(f"the {mode} step of {case.name!r} gave values that are not finite")
     parameters = sum(int(np.prod(w.shape)) for w in model.trainable_variables)
-    return functions, {"parameters": parameters, "first_call_seconds": first}
+    return functions, {
+        "parameters": parameters,
+        "first_call_seconds": first,
+        "calls": 1,
+        "jit": bool(model.jit_compile),
+        "flop": 2 * case.products(sizes) if case.products else None,
+    }
