@@ -26,17 +26,24 @@ class HybridLMU(HybridRNN):
     Inputs: floating [batch, time, features]. Output: [batch, units], or [batch, time, units] with
     `return_sequences`; with `return_state` followed by the states.
 
-    What is computed depends on what is asked for; the output has the same distribution each way:
+    What is computed depends on what is asked for. The layer chooses; the output has the same
+    distribution each way, and, but for the last step alone, the same counts for the same initial
+    error (float32 rounding of the memory may move a count by one step where a sum is at an
+    integer):
 
-    - Where the memory depends on the input alone (no `hidden_to_memory` and `memory_to_memory`,
-      exact feedback), the length is known and nothing is masked, the memory and its counts are
-      computed for all steps in parallel, and the hidden cell too unless it is recurrent. The
-      counts are those of the steps, but where float32 rounding moves a sum across an integer.
+    - Where the memory depends on the input alone (no `hidden_to_memory` and `memory_to_memory`),
+      the length is known and nothing is masked, it is computed before the hidden cell. With exact
+      feedback, all steps and their counts in parallel; with quantized feedback, by a loop whose
+      gradient is that of the linear memory, in parallel (not if theta is trained).
+    - The hidden cell then gets the whole sequence: in parallel if it is feed-forward; else by a
+      loop, with the product of the input before it for SimpleRNNCell, GRUCell and LSTMCell, and
+      with a gradient of our own for SimpleRNNCell.
     - If in addition only the last output is wanted (no `return_sequences`, `return_state`,
       `stateful` or `initial_state`), the hidden cell is feed-forward and `initial_error` is
-      ``"uniform"``, only the last step is computed: a diffusion error that starts uniform and
-      independent of the input is so at every step, hence it is drawn where it is needed.
-      `simulation="full"` computes all steps here too.
+      ``"uniform"``, only the last step is computed: one product with the impulse response gives
+      the memory, and a diffusion error that starts uniform and independent of the input is so at
+      every step, hence it is drawn where it is needed. `simulation="full"` computes all steps here
+      too; `hybrid_lmu.full_simulation` does so for a whole model.
     - Else, or with `unroll=True`, step by step.
 
     Example:

@@ -59,7 +59,7 @@ def test_a_training_step_trains_through_the_layer():
     model = build_model(keras.layers.Activation("relu"), 6, 3, jit=False)
     x, y = batch_of(SMALL, 3)
     assert model.layers[2].input.shape == (None, 6, 3)  # an unknown length would slow keras-lmu
-    factors = model.layers[1].kernel
+    factors = model.layers[1].factors
     before = keras.ops.convert_to_numpy(factors).copy()
     model.train_on_batch(x, y)
     assert np.all(keras.ops.convert_to_numpy(factors) != before)
@@ -193,7 +193,7 @@ def test_bad_requests_end_in_one_line(tmp_path, capsys):
     assert benchmark.main([*backend, "--plot", str(tmp_path / "file" / "x.png")]) == 2
     assert "error: --plot: cannot write" in capsys.readouterr().err
     assert benchmark.main([*backend, "--lengths", "--group", "network"]) == 2
-    assert "--lengths has its own cases" in capsys.readouterr().err
+    assert "--lengths has cases of its own" in capsys.readouterr().err
     assert benchmark.main([*backend, "--lengths", "--case", "perceptron"]) == 2
     assert "no case of --lengths contains" in capsys.readouterr().err
     assert benchmark.main([*backend, "--json", str(tmp_path)]) == 2

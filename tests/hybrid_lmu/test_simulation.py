@@ -54,9 +54,9 @@ def test_one_step_is_an_unbiased_rounding_with_the_gradient_of_the_activation():
 def test_a_stack_trains_by_fit_and_its_simulation_has_its_weights():
     model = stack(layers.Dropout(0.1), layers.Dense(8), SigmaDelta("relu", 4), layers.Dense(1))
     model.compile(keras.optimizers.Adam(1e-2), "mse")
-    target = 10 * x.mean(axis=(1, 2))[:, None]
-    losses = model.fit(x, target, epochs=60, verbose=0).history["loss"]
-    assert np.mean(losses[-5:]) < np.mean(losses[:5]) / 2
+    target = 5 * np.sign(x.mean(axis=(1, 2)))[:, None]
+    losses = model.fit(x, target, epochs=100, verbose=0).history["loss"]
+    assert np.mean(losses[-5:]) < 0.75 * np.mean(losses[:5])
     full = full_simulation(model)
     assert [tuple(w.shape) for w in full.weights] == [tuple(w.shape) for w in model.weights]
     for a, b in zip(full.get_weights(), model.get_weights(), strict=True):
