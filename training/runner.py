@@ -28,7 +28,7 @@ def check_run(config: RunConfig, task) -> None:
     EpochBatches(task.train, config.batch_size, config.seed)
     with device_scope(config.devices):
         pass
-    _start_afresh(config)
+    start_afresh(config)
     try:
         build_model(config, task, config.units or solve_units(config, task))
     finally:
@@ -47,7 +47,7 @@ def run(config: RunConfig, task, folder: RunFolder, stream=None, label=None) -> 
     the model's name).
     """
     label = label or config.model
-    _start_afresh(config)
+    start_afresh(config)
     try:
         units = config.units or solve_units(config, task)
         if config.model == "lmu" and not uses_keras_lmu(config):
@@ -56,7 +56,7 @@ def run(config: RunConfig, task, folder: RunFolder, stream=None, label=None) -> 
                 "a non-spiking hybrid_lmu.HybridLMU instead.",
                 file=stream,
             )
-        _start_afresh(config)  # names and draws as if nothing had been counted
+        start_afresh(config)  # names and draws as if nothing had been counted
         recorder = _train(config, task, units, folder, stream, label)
         print(f"{label:<12} testing on {len(task.test)} sequences", file=stream, flush=True)
         metrics = _judge(config, task, units, folder, recorder)
@@ -67,7 +67,8 @@ def run(config: RunConfig, task, folder: RunFolder, stream=None, label=None) -> 
         keras.config.set_dtype_policy("float32")
 
 
-def _start_afresh(config):
+def start_afresh(config: RunConfig) -> None:
+    """No names, draws or dtype policy of an earlier model: what follows depends on config only."""
     keras.utils.clear_session()  # also takes the dtype policy back, so it comes first
     keras.config.set_dtype_policy(config.precision)
     keras.utils.set_random_seed(config.seed)
@@ -78,13 +79,7 @@ def _train(config, task, units, folder, stream, label):
     batches = EpochBatches(task.train, config.batch_size, config.seed)
     steps = config.epochs * len(batches)
     with device_scope(config.devices):
-        model = build_model(config, task, units)
-        model.compile(
-            optimizer=make_optimizer(config, steps),
-            loss=_loss(task),
-            weighted_metrics=_metrics(task),
-            jit_compile={"auto": "auto", "on": True, "off": False}[config.jit],
-        )
+        model = compiled_model(config, task, units, steps)
         recorder = EpochRecorder(folder, task, config, final_resolutions(config, model))
         start = restore(model, recorder, folder)
         model.fit(
@@ -101,6 +96,18 @@ def _train(config, task, units, folder, stream, label):
             ],
         )
     return recorder
+
+
+def compiled_model(config: RunConfig, task, units: int, steps: int) -> keras.Model:
+    """A new model, ready to be trained for that many steps."""
+    model = build_model(config, task, units)
+    model.compile(
+        optimizer=make_optimizer(config, steps),
+        loss=_loss(task),
+        weighted_metrics=_metrics(task),
+        jit_compile={"auto": "auto", "on": True, "off": False}[config.jit],
+    )
+    return model
 
 
 def make_optimizer(config: RunConfig, steps: int) -> keras.optimizers.Optimizer:
@@ -143,7 +150,7 @@ def _judge(config, task, units, folder, recorder):
     metrics = {
         "task": config.task,
         "model": config.model,
-        "implementation": _implementation(config),
+        "implementation": implementation(config),
         "seed": config.seed,
         "validation": score(task.validation),
         "best_epoch": recorder.best["epoch"],
@@ -152,7 +159,9 @@ def _judge(config, task, units, folder, recorder):
         "non_trainable": count_parameters(model, trainable=False),
     }
     if config.is_hybrid:
-        metrics["non_spiking_test"] = _at_resolution(model, lambda: score(task.test))
+        metrics["non_spiking_test"] = at_resolutions(
+            model, lambda: score(task.test), NON_SPIKING_RESOLUTION
+        )
     for layer in model.layers:
         if isinstance(layer, hybrid_lmu.HybridLMU):
             layer.simulation = "full"  # the test counts every step, however it was trained
@@ -170,20 +179,25 @@ def _judge(config, task, units, folder, recorder):
     }
 
 
-def _at_resolution(model, function, resolution=NON_SPIKING_RESOLUTION):
-    """function() with every resolution set to `resolution` for the time of the call."""
+def at_resolutions(model, function, resolutions):
+    """function() with other resolutions for the time of the call.
+
+    `resolutions`: one number for all, or one a resolution variable, in the model's order.
+    """
     variables = list(hybrid_lmu.resolution_variables(model).values())
-    before = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    before = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    values = np.broadcast_to(resolutions, len(variables))
     try:
-        for variable in variables:
-            variable.assign(np.full(variable.shape, resolution, "float32"))
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(np.full(variable.shape, value, "float32"))
         return function()
     finally:
         for variable, value in zip(variables, before, strict=True):
             variable.assign(value)
 
 
-def _implementation(config):
+def implementation(config: RunConfig) -> str:
+    """The package that the recurrent layer comes from."""
     if config.model in ("lstm", "gru"):
         return "keras"
     return "keras_lmu" if config.model == "lmu" and uses_keras_lmu(config) else "hybrid_lmu"
