@@ -64,3 +64,17 @@ def check_rate(name, rate):
     if not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
         raise ValueError(f"`{name}` must be in [0, 1); received: {rate!r}")
     return rate
+
+
+def check_no_hidden_cell(hidden_to_memory, hidden_resolution, input_to_hidden, input_d):
+    """Raise ValueError for what an LMU without a hidden cell cannot have."""
+    if hidden_to_memory or hidden_resolution is not None:
+        raise ValueError(
+            "Without a hidden cell, `hidden_to_memory` must be False and `hidden_resolution` None; "
+            f"received hidden_to_memory={hidden_to_memory}, hidden_resolution={hidden_resolution}."
+        )
+    if input_to_hidden and input_d is None:
+        raise ValueError(
+            "`input_d` must be given with `input_to_hidden=True` and `hidden_cell=None`; "
+            "received input_d=None."
+        )

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from hybrid_lmu.checks import check_choice, check_rate
+from hybrid_lmu.checks import check_choice, check_no_hidden_cell, check_rate
 from hybrid_lmu.hybrid_cell import HybridCell, with_cell
 from hybrid_lmu.memory import LegendreMemoryCell
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
@@ -111,7 +111,7 @@ class HybridLMUCell(Float32StateCell):
             name="memory_quantizer",
         )
         if hidden_cell is None:
-            _check_no_hidden_cell(hidden_to_memory, hidden_resolution, input_to_hidden, input_d)
+            check_no_hidden_cell(hidden_to_memory, hidden_resolution, input_to_hidden, input_d)
             size = self.memory.output_size + (input_d if input_to_hidden else 0)
         self.hidden = HybridCell(
             _PassOn(size, name="memory_output") if hidden_cell is None else hidden_cell,
@@ -396,16 +396,3 @@ class _PassOn(keras.layers.Layer):
 
     def call(self, inputs):
         return inputs
-
-
-def _check_no_hidden_cell(hidden_to_memory, hidden_resolution, input_to_hidden, input_d):
-    if hidden_to_memory or hidden_resolution is not None:
-        raise ValueError(
-            "Without a hidden cell, `hidden_to_memory` must be False and `hidden_resolution` None; "
-            f"received hidden_to_memory={hidden_to_memory}, hidden_resolution={hidden_resolution}."
-        )
-    if input_to_hidden and input_d is None:
-        raise ValueError(
-            "`input_d` must be given with `input_to_hidden=True` and `hidden_cell=None`; "
-            "received input_d=None."
-        )
