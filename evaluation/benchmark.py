@@ -193,8 +193,9 @@ def _measured(args, cases, sizes):
     print(", ".join(f"{k} {v}" for k, v in versions.items()))
     machine = facts["machine"]
     print(f"{facts['backend']} backend, {machine['cpu']}, {machine['cores']} cores")
+    chosen = ("batch", "timesteps") if args.lengths is not None else ()  # by each length
     print(
-        ", ".join(f"{k} {v:g}" for k, v in vars(sizes).items())
+        ", ".join(f"{k} {v:g}" for k, v in vars(sizes).items() if k not in chosen)
         + f", jit {args.jit}, {args.repeats} rounds, cases taking turns"
     )
     print("Ratios: median [quartiles] of the ratios formed round by round; below 1 = faster.")
