@@ -1,5 +1,6 @@
 """Legendre memory as a cell and as a layer that computes whole sequences in parallel."""
 
+import itertools
 import math
 import numbers
 
@@ -11,7 +12,8 @@ from hybrid_lmu import legendre
 from hybrid_lmu.checks import check_choice, check_positive_integer
 from hybrid_lmu.recurrent import Float32StateCell, HybridRNN
 
-_SMALLEST_CHUNK, _LARGEST_CHUNK = 32, 256
+_SMALLEST_CHUNK, _LARGEST_CHUNK = 32, 64
+_LONGEST_RESPONSE = 4096
 _ORDER_OF_PREFIX_SUMS = 1024  # below, a product with the dense matrix is faster (measured on CPU)
 
 
@@ -128,22 +130,25 @@ class LegendreMemoryCell(Float32StateCell):
         return max(0, int(np.ceil(np.log2(norm)))) + 4
 
     def last(self, u, memory):
-        """Return the memory after a whole sequence by one product with the impulse response.
+        """Return the memory after a whole sequence, by a product with the impulse response.
 
         Args:
             u: [batch, time, memory_d].
             memory: the memory before it, [batch, memory_d * order].
         """
-        time = u.shape[1]
-        response, decay = self._last_matrices(time, memory.dtype)
-        shape = ops.shape(memory)
-        from_input = ops.einsum(
-            "btd,tq->bdq", ops.flip(ops.cast(u, memory.dtype), axis=1), response
-        )
-        from_state = ops.matmul(
-            ops.reshape(memory, (-1, self.memory_d, self.order)), ops.transpose(decay)
-        )
-        return ops.reshape(from_input + from_state, shape)
+        u = ops.transpose(ops.cast(u, memory.dtype), (0, 2, 1))
+        shape, time = ops.shape(memory), u.shape[2]
+        memory = ops.reshape(memory, (-1, self.memory_d, self.order))
+        # Long sequences in parts, or the impulse response would take more room than the sequence.
+        bounds = [0, *range(time % _LONGEST_RESPONSE or _LONGEST_RESPONSE, time, _LONGEST_RESPONSE)]
+        parts = list(itertools.pairwise([*bounds, time]))
+        lengths = {stop - start for start, stop in parts}
+        matrices = {n: tuple(self._last_matrices(n, memory.dtype)) for n in lengths}
+        for start, stop in parts:
+            response, decay = matrices[stop - start]
+            newest_first = ops.flip(u[:, :, start:stop], axis=2)
+            memory = ops.matmul(newest_first, response) + ops.matmul(memory, ops.transpose(decay))
+        return ops.reshape(memory, shape)
 
     def sequence(self, u, memory):
         """Return the memory at all steps, [batch, time, memory_d * order].
@@ -168,10 +173,8 @@ class LegendreMemoryCell(Float32StateCell):
 
         ends = ops.matmul(u, inside[:, -1, :])
         jump = ops.reshape(decays, (order, chunk, order))[:, -1, :]
-        starts = [start]
-        for c in range(chunks - 1):
-            starts.append(ops.matmul(starts[-1], jump) + ends[:, c])
-        combined = ops.concatenate([ops.stack(starts, axis=1), u], axis=-1)
+        starts = _starts(start, ends, jump)
+        combined = ops.concatenate([starts, u], axis=-1)
         kernel = ops.concatenate([decays, ops.reshape(inside, (chunk, chunk * order))], axis=0)
         m = ops.reshape(ops.matmul(combined, kernel), (-1, self.memory_d, chunks * chunk, order))
         if chunks * chunk > time:  # each of these copies is of the size of the result
@@ -348,7 +351,7 @@ class LegendreMemory(HybridRNN):
 
 
 def chunk_length(time):
-    """Length of the chunks of a sequence: near its root, 32 to 256, a divisor of it if there is
+    """Length of the chunks of a sequence: near its root, 32 to 64, a divisor of it if there is
     one nearby."""
     best = max(_SMALLEST_CHUNK, min(math.isqrt(time), _LARGEST_CHUNK))
     if time <= best:
@@ -369,6 +372,36 @@ def _check_theta(theta, order, discretizer):
                 "which are stable for any theta."
             )
     return float(theta)
+
+
+def _starts(start, ends, jump):
+    """The memory before each chunk, ``s_{c+1} = s_c J + e_c``: [n, chunks, order].
+
+    Many chunks are taken in groups: all groups at once from zero, then the start of each group.
+
+    Args:
+        start: ``s_0``, [n, order].
+        ends: what the input of each chunk leaves at its end, [n, chunks, order].
+        jump: ``J``, [order, order].
+    """
+    chunks, order = ends.shape[1], ends.shape[2]
+    if chunks <= _LARGEST_CHUNK:
+        starts = [start]
+        for c in range(chunks - 1):
+            starts.append(ops.matmul(starts[-1], jump) + ends[:, c])
+        return ops.stack(starts, axis=1)
+    group = math.isqrt(chunks)
+    groups = -(-chunks // group)
+    ends = ops.pad(ends, [[0, 0], [0, groups * group - chunks], [0, 0]])
+    ends = ops.reshape(ends, (-1, groups, group, order))
+    inside, jumps = [ops.zeros_like(ends[:, :, 0])], [ops.eye(order, dtype=jump.dtype)]
+    for c in range(group):
+        inside.append(ops.matmul(inside[-1], jump) + ends[:, :, c])
+        jumps.append(ops.matmul(jumps[-1], jump))
+    firsts = _starts(start, inside[-1], jumps[-1])
+    decayed = ops.matmul(firsts, ops.concatenate(jumps[:-1], axis=1))
+    starts = ops.stack(inside[:-1], axis=2) + ops.reshape(decayed, ops.shape(ends))
+    return ops.reshape(starts, (-1, groups * group, order))[:, :chunks]
 
 
 def _expm1(matrix, squarings):

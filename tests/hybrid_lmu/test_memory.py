@@ -59,7 +59,8 @@ def test_memory_holds_the_window():
 @pytest.mark.parametrize("trainable_theta", [False, True])
 @pytest.mark.parametrize("discretizer", ["zoh", "euler", "bilinear"])
 @pytest.mark.parametrize(
-    "order, theta, steps, memory_d", [(6, 100, 200, 1), (1, 3, 7, 2), (16, 130, 33, 3)]
+    "order, theta, steps, memory_d",
+    [(6, 100, 200, 1), (1, 3, 7, 2), (16, 130, 33, 3), (4, 500, 64 * 67 + 5, 1)],
 )
 def test_parallel_last_and_stepwise_agree(
     order, theta, steps, memory_d, discretizer, trainable_theta
@@ -74,6 +75,16 @@ def test_parallel_last_and_stepwise_agree(
     np.testing.assert_allclose(to_numpy(stepwise(u)), expected, **tolerance)
     last = LegendreMemory(order, theta, memory_d, **options)
     np.testing.assert_allclose(to_numpy(last(u)), expected[:, -1], **tolerance)
+
+
+@pytest.mark.parametrize("steps", [4096, 2 * 4096 + 37])
+def test_the_last_state_of_a_long_sequence(steps):
+    u = np.random.default_rng(0).normal(size=(1, steps, 2)).astype("float32")
+    expected = simulate(u, 4, 3000.0, "zoh")[:, -1]
+    for trainable_theta in (False, True):
+        layer = LegendreMemory(4, 3000.0, 2, trainable_theta=trainable_theta)
+        tolerance = 3e-4 * np.abs(expected).max()
+        np.testing.assert_allclose(to_numpy(layer(u)), expected, atol=tolerance)
 
 
 @pytest.mark.parametrize("return_sequences", [False, True])
