@@ -33,9 +33,9 @@ from training.config import (
 from training.errors import TrainingError
 from training.startup import describe_engine, prepare_environment
 
-# What differs from training/config.py: a shorter run at higher resolutions. Chosen on the validation
-# split, seed 0 (98.3 % there), among 8 to 30 epochs, batches 100 to 250, rate 1e-3 to 6e-3, order
-# 200 to 468, final resolutions 2 to 16 and 1 to 4; near 166,000 parameters, as the other models.
+# What differs from training/config.py: a shorter run at higher resolutions. Chosen on validation,
+# seed 0 (98.3 % there), among 8 to 30 epochs, batches 100 to 250, rate 1e-3 to 6e-3, order 200 to
+# 468, final resolutions 2 to 16 and 1 to 4; near 166,000 parameters, as the other models.
 SHORT_RECIPES = {
     "psmnist": {
         "hybrid-lmu": dict(

@@ -50,8 +50,6 @@ class HybridCell(Float32StateCell):
     Eliasmith (2020), arXiv:2002.03553.
     """
 
-    takes_sequences = True
-
     def __init__(
         self,
         cell,
@@ -84,6 +82,18 @@ class HybridCell(Float32StateCell):
             )
         self.state_size = inner + ([self.output_size] if self.quantizer.spiking else [])
 
+    @property
+    def takes_sequences(self):
+        """Whether `sequence` is more than a loop over steps."""
+        return not self.recurrent or loops.can_project(self.cell)
+
+    @property
+    def needs_gradient_of_loop(self):
+        return self.recurrent and not self._has_adjoint(training=True)
+
+    def _has_adjoint(self, training):
+        return loops.has_adjoint(self.cell, training) and self.output_state in (None, 0)
+
     def build(self, input_shape):
         if not self.cell.built:
             self.cell.build(input_shape)
@@ -98,13 +108,6 @@ class HybridCell(Float32StateCell):
             output = call_layer(self.cell, inputs, training=training)
             inner = [output]
         return self._emit(output, inner, error)
-
-    @property
-    def needs_gradient_of_loop(self):
-        return self.recurrent and not self._has_adjoint(training=True)
-
-    def _has_adjoint(self, training):
-        return loops.has_adjoint(self.cell, training) and self.output_state in (None, 0)
 
     def _emit(self, output, inner, error):
         y, error = self.quantizer.step(output, error)

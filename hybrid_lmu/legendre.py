@@ -114,7 +114,11 @@ def structured_step(memory, u, theta, discretizer):
 
     Source: ours; compare `discretize`, which gives the dense matrices.
     """
-    _check_structured(discretizer)
+    if discretizer not in ("euler", "bilinear"):
+        raise ValueError(
+            "The step in O(order) operations needs discretizer='euler' or 'bilinear'; "
+            f"received: {discretizer!r}"
+        )
     memory, u = np.asarray(memory), np.asarray(u)
     i = np.arange(memory.shape[-1])
     scale, sign = 2.0 * i + 1.0, (-1.0) ** i
@@ -150,11 +154,3 @@ def step_operations(order, discretizer):
     """
     structured = {"euler": 6 * order, "bilinear": 8 * order}.get(discretizer)
     return {"dense": order**2 + order, "structured": structured}
-
-
-def _check_structured(discretizer):
-    if discretizer not in ("euler", "bilinear"):
-        raise ValueError(
-            "The step in O(order) operations needs discretizer='euler' or 'bilinear'; "
-            f"received: {discretizer!r}"
-        )

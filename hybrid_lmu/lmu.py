@@ -44,7 +44,7 @@ class HybridLMU(HybridRNN):
       the memory, and a diffusion error that starts uniform and independent of the input is so at
       every step, hence it is drawn where it is needed. `simulation="full"` computes all steps here
       too; `hybrid_lmu.full_simulation` does so for a whole model.
-    - Else, or with `unroll=True`, step by step.
+    - With those connections, a mask, an unknown length or `unroll=True`: step by step.
 
     Example:
 

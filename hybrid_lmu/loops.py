@@ -11,17 +11,22 @@ import keras
 from keras import ops
 
 # The derivative of an activation, from its output.
-_SLOPES = {
-    keras.activations.tanh: lambda a: 1.0 - a * a,
-    keras.activations.relu: lambda a: ops.cast(a > 0, a.dtype),
-    keras.activations.sigmoid: lambda a: a * (1.0 - a),
-    keras.activations.linear: ops.ones_like,
-}
+_SLOPES = (
+    (keras.activations.tanh, lambda a: 1.0 - a * a),
+    (keras.activations.relu, lambda a: ops.cast(a > 0, a.dtype)),
+    (keras.activations.sigmoid, lambda a: a * (1.0 - a)),
+    (keras.activations.linear, ops.ones_like),
+)
 
 
 def can_project(cell):
-    """Whether `project` and `advance` know the cell; no subclasses, as they may do other things."""
-    return type(cell) in _STEPS and getattr(cell, "implementation", 2) == 2
+    """Whether `project` and `advance` do all that a call of the cell does.
+
+    No subclasses, which may do other things; no regularizer of the activity, which is added by a
+    call; not the form of GRU and LSTM that multiplies gate by gate.
+    """
+    plain = getattr(cell, "activity_regularizer", None) is None
+    return type(cell) in _STEPS and plain and getattr(cell, "implementation", 2) == 2
 
 
 def project(cell, inputs, training):
@@ -90,7 +95,8 @@ def has_adjoint(cell, training):
     """Whether `simple_rnn` may run the cell."""
     return (
         type(cell) is keras.layers.SimpleRNNCell
-        and cell.activation in _SLOPES
+        and can_project(cell)
+        and _slope(cell.activation) is not None
         and not (training and cell.recurrent_dropout)
     )
 
@@ -124,9 +130,9 @@ def simple_rnn(cell, z, y, error, quantizer):
         # A scan of Keras wants outputs like the carry.
         return [y, new_error], [y, ops.cast(a, new_error.dtype)]
 
-    start = [stop(y)] if error is None else [stop(y), error]
+    start = [stop(y)] if error is None else [stop(y), stop(error)]
     after, outputs = ops.scan(forward, start, stop(ops.transpose(z, (1, 0, 2))))
-    slopes = _SLOPES[cell.activation](ops.cast(outputs[-1], z.dtype))
+    slopes = _slope(cell.activation)(ops.cast(outputs[-1], z.dtype))
     result = _with_adjoint(z, kernel, y, outputs[0], slopes)
     return result, (None if error is None else after[1])
 
@@ -155,6 +161,10 @@ def _with_adjoint(z, kernel, y, outputs, slopes):
         return ops.transpose(dz, (1, 0, 2)), dkernel, dy, nothing, nothing
 
     return ops.transpose(outputs, (1, 0, 2)), gradient
+
+
+def _slope(activation):
+    return next((slope for function, slope in _SLOPES if function is activation), None)
 
 
 def _weight(cell, name):

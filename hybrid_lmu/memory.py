@@ -207,7 +207,7 @@ class LegendreMemoryCell(Float32StateCell):
             q, error = quantizer.emit(self.step(carry[0], u), carry[1])
             return [q, error]
 
-        start = [ops.stop_gradient(memory), error]
+        start = [ops.stop_gradient(memory), ops.stop_gradient(error)]
         if return_sequences:
             # A scan of Keras wants outputs like the carry.
             (_, error), (q, _) = ops.scan(lambda c, u: (step(c, u),) * 2, start, inputs)

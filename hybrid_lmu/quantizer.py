@@ -132,7 +132,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         whole = ops.floor(levels)
         # The fraction less 1 is in [-1, 0], where float32 itself rounds to multiples of 2**-24, and
         # adding the error is exact.
-        excess = ((levels - whole) - 1.0) + ops.cast(error, "float32")
+        excess = ((levels - whole) - 1.0) + ops.cast(ops.stop_gradient(error), "float32")
         borrow = ops.floor(excess)  # -1 or 0
         y = (whole + (borrow + 1.0)) / self.resolution
         return ops.cast(y, a.dtype), ops.cast(excess - borrow, error.dtype)
@@ -147,7 +147,9 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
                 the error as it is.
 
         Returns:
-            ``(y, error)`` after the last step, as a loop over `step` would.
+            ``(y, error)`` after the last step, as a loop over `step` would for finite input. (NaN
+            or infinity is passed on at its step and makes the last error NaN; `step` emits NaN
+            from then on.)
         """
         a = self.activation(x)
         if mask is not None:
@@ -157,7 +159,8 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
             return a, error
         levels = self.resolution * ops.cast(ops.stop_gradient(a), "float32")
         whole = ops.floor(levels)
-        fraction = ops.round((levels - whole) * _ONE)
+        # Never below 0, also where a compiler contracts the product and the difference.
+        fraction = ops.maximum(ops.round((levels - whole) * _ONE), 0.0)
         added = ops.cast(fraction, "int32")
         first = ops.expand_dims(ops.cast(error * _ONE, "int32"), 1)
         # int32 wraps modulo 2**32, a multiple of the 2**24 that we keep.

@@ -18,16 +18,17 @@ def full_simulation(model):
         activity_report(full_simulation(model), x)
 
     Args:
-        model: a `Sequential` or functional model with one output. The layers after a recurrent
-            layer without `return_sequences` must act on the last axis, as Dense, Dropout,
-            Activation, LayerNormalization and SigmaDelta do.
+        model: a `Sequential` or functional model of layers, with one output and without masks. The
+            layers after a recurrent layer without `return_sequences` must act on the last axis, as
+            Dense, Dropout, Activation, LayerNormalization and SigmaDelta do.
 
     Returns:
         a new model, not compiled, with copies of the weights.
 
     Raises:
-        ValueError: if the model is of another kind, or no layer of it reduces a sequence to its
-            last step, or a layer after that does something else than acting on the last axis.
+        ValueError: if the model is of another kind, no layer of it reduces a sequence to its last
+            step, or it has what cannot be moved to every step with certainty: models or wrappers
+            inside it, operations that are no layers, an `axis` other than the last, masks.
 
     Example:
 
@@ -51,6 +52,8 @@ def full_simulation(model):
             "`model` must have one output, and a recurrent layer without `return_sequences`; "
             f"received: {len(model.outputs)} outputs, {len(reducing)} such layers in {model.name!r}"
         )
+    for operation in model.operations if hasattr(model, "operations") else model.layers:
+        _check_movable(operation)
     expected = tuple(model.output_shape)
     try:
         every = keras.models.clone_model(model, clone_function=_with_all_steps)
@@ -72,6 +75,20 @@ def full_simulation(model):
 
 def _reduces(layer):
     return isinstance(layer, keras.layers.RNN) and not layer.return_sequences
+
+
+def _check_movable(operation):
+    """Raise ValueError for what might act over time, once there is a time axis."""
+    masks = isinstance(operation, keras.layers.Masking) or getattr(operation, "mask_zero", False)
+    inside = isinstance(operation, (keras.Model, keras.layers.Wrapper))
+    axis = operation.get_config().get("axis", -1) if hasattr(operation, "get_config") else None
+    if isinstance(operation, keras.layers.Layer) and axis in (-1, [-1]) and not (masks or inside):
+        return
+    raise ValueError(
+        "The model must consist of layers that act on the last axis, without models or wrappers "
+        f"inside it and without masks; received {operation.name!r} of class "
+        f"{type(operation).__name__}."
+    )
 
 
 def _with_all_steps(layer):

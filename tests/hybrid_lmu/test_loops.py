@@ -78,6 +78,32 @@ def test_gradients_are_those_of_the_steps(make, resolution, return_sequences):
     check_same_step(layer(HybridRNN), layer(Stepwise))
 
 
+def test_a_cell_with_an_activity_regularizer_is_called_and_adds_its_losses():
+    for cell in (keras.layers.SimpleRNNCell, keras.layers.LSTMCell):
+        layer = HybridRNN(HybridCell(cell(5, activity_regularizer="l2"), 4.0))
+        assert not layer.cell.takes_sequences
+        if keras.backend.backend() != "jax":  # there, losses of a loop do not leave it, in Keras
+            layer(x)
+            assert len(layer.losses) >= 20
+
+
+@pytest.mark.parametrize("jit", [True, False])
+def test_initial_states_that_depend_on_weights(jit):
+    """The diffusion error gets no gradient, other states do."""
+    sequence, context = keras.Input((20, 3)), keras.Input((3,))
+    states = [keras.layers.Dense(5)(context), keras.layers.Dense(5, "sigmoid")(context)]
+    rnn = HybridRNN(HybridCell(keras.layers.SimpleRNNCell(5), 4.0))
+    model = keras.Model([sequence, context], rnn(sequence, initial_state=states))
+    model.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=jit)
+    before = model.get_weights()
+    model.train_on_batch([x, x[:, 0]], target[:, -1])
+    moved = {
+        weight.path: not np.array_equal(to_numpy(weight), old)
+        for weight, old in zip(model.weights, before, strict=True)
+    }
+    assert sum(moved.values()) == len(before) - 3  # not those of the error, nor the resolution
+
+
 @pytest.mark.parametrize("rates", [{"dropout": 0.4}, {"recurrent_dropout": 0.4}], ids=str)
 @pytest.mark.parametrize("name", ["SimpleRNN", "GRU", "LSTM"])
 def test_dropout_masks_are_those_of_the_cell(name, rates):
@@ -141,3 +167,4 @@ def test_loops_that_tensorflow_differentiates_are_not_compiled_by_xla(layer, loo
         model.compile("sgd", "mse", jit_compile=True)
     assert model.jit_compile is not loops
     assert any("jit_compile" in str(w.message) for w in caught) is loops
+    assert layer().supports_jit is not loops  # known before the model is built

@@ -81,12 +81,25 @@ def test_counts_of_all_steps_and_of_the_last():
     assert [row["neurons"] for row in last.activities] == [8, 6, 7]
 
 
+def operations_after_the_last_step():
+    inputs = keras.Input((24, 2))
+    last = layers.LSTM(3)(inputs)
+    return keras.Model(inputs, last - ops.mean(last, axis=1, keepdims=True))
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
         (lambda: keras.Sequential([keras.Input((24, 2)), layers.Dense(3)]), "0 such layers"),
         (lambda: stack(layers.Reshape((2, 3))), "must act on the last axis"),
         (lambda: stack(return_sequences=True), "0 such layers"),
+        (lambda: stack(layers.Softmax(axis=1)), "act on the last axis, .* class Softmax"),
+        (lambda: stack(keras.Sequential([layers.Dense(3)])), "models or wrappers inside it"),
+        (
+            lambda: keras.Sequential([keras.Input((24, 2)), layers.Masking(), layers.LSTM(3)]),
+            "without masks; received .* class Masking",
+        ),
+        (operations_after_the_last_step, "class Mean"),
         (lambda: layers.Dense(3), "received: Dense"),
         (lambda: keras.Sequential([layers.LSTM(3)]), "functional keras.Model, built"),
     ],
