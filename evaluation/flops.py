@@ -21,17 +21,17 @@ import time
 import keras
 import numpy as np
 
-from hybrid_lmu.memory import chunk_length
+from hybrid_lmu import chunks
 
 
 def memory_forward(s, every):
     """Multiply-adds of the parallel memory, forward; with `every`, at all steps."""
     if not every:
         return s.batch * (s.timesteps * s.order + s.order**2)
-    chunk = chunk_length(s.timesteps)
-    chunks = -(-s.timesteps // chunk)
-    steps = chunks * chunk
-    return s.batch * s.order * (steps + (chunks - 1) * s.order + steps * (s.order + chunk))
+    chunk = chunks.length(s.timesteps)
+    count = -(-s.timesteps // chunk)
+    steps = count * chunk
+    return s.batch * s.order * (steps + (count - 1) * s.order + steps * (s.order + chunk))
 
 
 def memory(s, every):

@@ -1,18 +1,16 @@
 """Legendre memory as a cell and as a layer that computes whole sequences in parallel."""
 
 import itertools
-import math
 import numbers
 
 import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu import legendre
+from hybrid_lmu import chunks, legendre
 from hybrid_lmu.checks import check_choice, check_positive_integer
 from hybrid_lmu.recurrent import Float32StateCell, HybridRNN
 
-_SMALLEST_CHUNK, _LARGEST_CHUNK = 32, 64
 _LONGEST_RESPONSE = 4096
 _ORDER_OF_PREFIX_SUMS = 1024  # below, a product with the dense matrix is faster (measured on CPU)
 
@@ -164,20 +162,20 @@ class LegendreMemoryCell(Float32StateCell):
         """
         dtype = memory.dtype
         time, order = u.shape[1], self.order
-        chunk = chunk_length(time)
-        chunks = -(-time // chunk)
-        u = ops.pad(ops.cast(u, dtype), [[0, 0], [0, chunks * chunk - time], [0, 0]])
-        u = ops.reshape(ops.transpose(u, (0, 2, 1)), (-1, chunks, chunk))
+        chunk = chunks.length(time)
+        count = -(-time // chunk)
+        u = ops.pad(ops.cast(u, dtype), [[0, 0], [0, count * chunk - time], [0, 0]])
+        u = ops.reshape(ops.transpose(u, (0, 2, 1)), (-1, count, chunk))
         start = ops.reshape(memory, (-1, order))
         decays, inside = self._chunk_matrices(chunk, dtype)
 
         ends = ops.matmul(u, inside[:, -1, :])
         jump = ops.reshape(decays, (order, chunk, order))[:, -1, :]
-        starts = _starts(start, ends, jump)
+        starts = chunks.starts(start, ends, jump)
         combined = ops.concatenate([starts, u], axis=-1)
         kernel = ops.concatenate([decays, ops.reshape(inside, (chunk, chunk * order))], axis=0)
-        m = ops.reshape(ops.matmul(combined, kernel), (-1, self.memory_d, chunks * chunk, order))
-        if chunks * chunk > time:  # each of these copies is of the size of the result
+        m = ops.reshape(ops.matmul(combined, kernel), (-1, self.memory_d, count * chunk, order))
+        if count * chunk > time:  # each of these copies is of the size of the result
             m = m[:, :, :time]
         if self.memory_d > 1:
             m = ops.transpose(m, (0, 2, 1, 3))
@@ -350,16 +348,6 @@ class LegendreMemory(HybridRNN):
         return cls(**config)
 
 
-def chunk_length(time):
-    """Length of the chunks of a sequence: near its root, 32 to 64, a divisor of it if there is
-    one nearby."""
-    best = max(_SMALLEST_CHUNK, min(math.isqrt(time), _LARGEST_CHUNK))
-    if time <= best:
-        return time
-    divisors = [c for c in range(best // 2, 2 * best) if time % c == 0]
-    return min(divisors, key=lambda c: abs(c - best), default=best)
-
-
 def _check_theta(theta, order, discretizer):
     if not isinstance(theta, numbers.Real) or not np.isfinite(theta) or theta <= 0:
         raise ValueError(f"`theta` must be a finite number of steps > 0; received: {theta!r}")
@@ -372,36 +360,6 @@ def _check_theta(theta, order, discretizer):
                 "which are stable for any theta."
             )
     return float(theta)
-
-
-def _starts(start, ends, jump):
-    """The memory before each chunk, ``s_{c+1} = s_c J + e_c``: [n, chunks, order].
-
-    Many chunks are taken in groups: all groups at once from zero, then the start of each group.
-
-    Args:
-        start: ``s_0``, [n, order].
-        ends: what the input of each chunk leaves at its end, [n, chunks, order].
-        jump: ``J``, [order, order].
-    """
-    chunks, order = ends.shape[1], ends.shape[2]
-    if chunks <= _LARGEST_CHUNK:
-        starts = [start]
-        for c in range(chunks - 1):
-            starts.append(ops.matmul(starts[-1], jump) + ends[:, c])
-        return ops.stack(starts, axis=1)
-    group = math.isqrt(chunks)
-    groups = -(-chunks // group)
-    ends = ops.pad(ends, [[0, 0], [0, groups * group - chunks], [0, 0]])
-    ends = ops.reshape(ends, (-1, groups, group, order))
-    inside, jumps = [ops.zeros_like(ends[:, :, 0])], [ops.eye(order, dtype=jump.dtype)]
-    for c in range(group):
-        inside.append(ops.matmul(inside[-1], jump) + ends[:, :, c])
-        jumps.append(ops.matmul(jumps[-1], jump))
-    firsts = _starts(start, inside[-1], jumps[-1])
-    decayed = ops.matmul(firsts, ops.concatenate(jumps[:-1], axis=1))
-    starts = ops.stack(inside[:-1], axis=2) + ops.reshape(decayed, ops.shape(ends))
-    return ops.reshape(starts, (-1, groups * group, order))[:, :chunks]
 
 
 def _expm1(matrix, squarings):

@@ -3,6 +3,9 @@
 import keras
 import numpy as np
 import pytest
+from keras import layers
+
+import hybrid_lmu
 
 RNG = np.random.default_rng(0)
 
@@ -33,3 +36,23 @@ def check(row, dense, macs, effective_acs=0, strict=0, graded=0):
 
 def set_kernel(layer, kernel):
     layer.kernel.assign(np.asarray(kernel, "float32"))
+
+
+X = np.random.default_rng(0).random((10, 6, 2)).astype("float32")
+
+
+def hybrid(initial_error="zeros", resolution=8):
+    lmu = hybrid_lmu.HybridLMU(
+        1,
+        4,
+        6,
+        layers.SimpleRNNCell(5),
+        input_to_hidden=True,
+        memory_resolution=resolution,
+        hidden_resolution=resolution,
+        initial_error=initial_error,
+        return_sequences=True,
+        seed=1,
+        name="lmu",
+    )
+    return keras.Sequential([keras.Input((6, 2)), lmu, layers.Dense(3, "softmax", name="head")])
