@@ -58,14 +58,13 @@ def load(run):
     """The run's best model, simulated at every step as in its test; `ModelUnreadable`."""
     import hybrid_lmu  # noqa: F401  # Keras finds its layers only once they are registered
     from training.runfolder import RunFolder
+    from training.runner import simulate_every_step
 
     try:
         model = RunFolder(run.path).read_model("best.keras")
     except Exception as e:  # a damaged file fails in zipfile, json, h5py or Keras, each its own way
         raise ModelUnreadable(_one_line(e)) from e
-    for layer in model.layers:
-        if hasattr(layer, "simulation"):
-            layer.simulation = "full"
+    simulate_every_step(model)
     return model
 
 

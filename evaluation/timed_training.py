@@ -10,10 +10,15 @@ import time
 import keras
 import numpy as np
 
-import hybrid_lmu
 from training.data import EpochBatches, SetEpoch
 from training.models import count_parameters, solve_units
-from training.runner import at_resolutions, compiled_model, implementation, start_afresh
+from training.runner import (
+    at_resolutions,
+    compiled_model,
+    implementation,
+    simulate_every_step,
+    start_afresh,
+)
 from training.schedule import annealing, final_resolutions, mean_resolutions
 from training.scores import evaluate
 
@@ -154,12 +159,8 @@ def _test(model, config, task, clock):
         return {**score, "seconds": clock() - start}
 
     chosen = timed()
-    layers = [layer for layer in model.layers if isinstance(layer, hybrid_lmu.HybridLMU)]
-    if not (config.is_hybrid and layers):
+    if not (config.is_hybrid and simulate_every_step(model)):
         return {"test": chosen, "test_full_simulation": None, "difference_points": None}
-    for layer in layers:
-        layer.simulation = "full"
-    model.make_predict_function(force=True)  # the compiled one keeps the earlier choice
     full = timed()
     return {
         "test": chosen,

@@ -187,10 +187,11 @@ class HybridRNN(CarriedState, keras.layers.RNN):
 
 
 def _avoid_xla(layer):
-    """Tell Keras that this layer should not be compiled by XLA, as its LSTM and GRU do.
+    """Tell Keras that this layer should not be compiled by XLA.
 
     XLA on TensorFlow needs up to ten times longer than TensorFlow alone for the gradient of a loop
-    that returns all steps (784 steps of 212 units on a CPU: 3.4 s and 0.4 s).
+    that returns all steps (an LSTM of 212 units, 784 steps, on a CPU: 3.7 s and 0.43 s; records of
+    `python -m evaluation.benchmark` in evaluation/results/speed).
     """
     if keras.backend.backend() == "tensorflow":
         layer.supports_jit = False

@@ -162,10 +162,7 @@ def _judge(config, task, units, folder, recorder):
         metrics["non_spiking_test"] = at_resolutions(
             model, lambda: score(task.test), NON_SPIKING_RESOLUTION
         )
-    for layer in model.layers:
-        if isinstance(layer, hybrid_lmu.HybridLMU):
-            layer.simulation = "full"  # the test counts every step, however it was trained
-            model.make_predict_function(force=True)
+    simulate_every_step(model)  # the test counts every step, however it was trained
     metrics["test"] = score(task.test)
     report = activity_report(
         model, task.test.x[: config.report_samples], batch_size=config.batch_size
@@ -177,6 +174,15 @@ def _judge(config, task, units, folder, recorder):
         "config": config.to_dict(),
         "environment": describe_environment(),
     }
+
+
+def simulate_every_step(model) -> bool:
+    """Have the model compute all steps where it computes the last one alone; whether it can."""
+    layers = [layer for layer in model.layers if isinstance(layer, hybrid_lmu.HybridLMU)]
+    for layer in layers:
+        layer.simulation = "full"
+    model.make_predict_function(force=True)  # the compiled one keeps the earlier choice
+    return bool(layers)
 
 
 def at_resolutions(model, function, resolutions):
