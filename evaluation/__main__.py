@@ -117,7 +117,7 @@ def _figures(runs, args, notes):
 def _model_figures(run, args):
     from training.tasks import load_task
 
-    data = load_task(run.task, args.data_dir)
+    data = load_task(run.task, args.data_dir, run.config.get("permutation", 0))
     _note(f"measuring {run.path}")
     return figures.of_model(
         run, data.test, data.kind, args.samples, note=lambda text: _note(f"    {text}")

@@ -121,7 +121,7 @@ def train_and_test(
             epochs=config.epochs,
             shuffle=False,  # EpochBatches does it
             verbose=0,
-            callbacks=[SetEpoch(batches), *annealing(config, len(batches)), watch],
+            callbacks=[SetEpoch(batches), *annealing(config, len(batches), task.train.x), watch],
         )
         tests = at_resolutions(
             model, lambda: _test(model, config, task, clock), final_resolutions(config, model)

@@ -7,12 +7,15 @@ from hybrid_lmu.annealing import (
     ScheduledVariable,
     resolution_variables,
 )
+from hybrid_lmu.bit_budget import BitBudget
 from hybrid_lmu.hybrid_cell import HybridCell
 from hybrid_lmu.lmu import HybridLMU
 from hybrid_lmu.lmu_cell import HybridLMUCell
 from hybrid_lmu.memory import LegendreMemory, LegendreMemoryCell
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
+from hybrid_lmu.readout import LeakyAverage
 from hybrid_lmu.recurrent import HybridRNN
+from hybrid_lmu.rounding import RoundingQuantizer, StochasticQuantizer
 from hybrid_lmu.sigma_delta import SigmaDelta
 from hybrid_lmu.simulation import full_simulation
 
@@ -23,16 +26,20 @@ __all__ = [
     "activity_report",
     "record_activity",
     "AnnealResolution",
+    "BitBudget",
     "GeometricDecay",
     "HybridCell",
     "HybridLMU",
     "HybridLMUCell",
     "HybridRNN",
+    "LeakyAverage",
     "LegendreMemory",
     "LegendreMemoryCell",
     "ScheduledVariable",
+    "RoundingQuantizer",
     "SigmaDelta",
     "SigmaDeltaQuantizer",
+    "StochasticQuantizer",
     "full_simulation",
     "resolution_variables",
 ]

@@ -78,3 +78,16 @@ def check_no_hidden_cell(hidden_to_memory, hidden_resolution, input_to_hidden, i
             "`input_d` must be given with `input_to_hidden=True` and `hidden_cell=None`; "
             "received input_d=None."
         )
+
+
+def check_no_other(quantizer_name, quantizer, **others):
+    """Raise ValueError if a quantizer is given together with arguments that it takes the place of.
+
+    `others`: ``name=(value, default)``.
+    """
+    given = [f"{name}={value!r}" for name, (value, default) in others.items() if value != default]
+    if quantizer is not None and given:
+        raise ValueError(
+            f"`{quantizer_name}` takes the place of {', '.join(others)}; received it together with "
+            f"{', '.join(given)}."
+        )

@@ -6,6 +6,7 @@ import keras
 from keras import ops, tree
 
 from hybrid_lmu import loops
+from hybrid_lmu.checks import check_no_other
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
 from hybrid_lmu.recurrent import Float32StateCell, as_list, zeros
 
@@ -28,6 +29,8 @@ class HybridCell(Float32StateCell):
             for non-spiking, with the states of the wrapped cell and no other. Default 1.
         initial_error: ``v_0``, see `hybrid_lmu.SigmaDeltaQuantizer`. Default ``"uniform"``.
         seed: seed of the uniform draw.
+        quantizer: a quantizer in place of the three arguments before: `SigmaDeltaQuantizer`,
+            `RoundingQuantizer`, `StochasticQuantizer`, or one of your own.
         output_state: index of the state that is the output of `cell`, for a cell that returns a
             copy of it; ``None`` (default) finds it as said above; ``-1`` quantizes the output
             only and leaves the recurrence alone.
@@ -57,6 +60,7 @@ class HybridCell(Float32StateCell):
         initial_error="uniform",
         seed=None,
         output_state=None,
+        quantizer=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -64,7 +68,15 @@ class HybridCell(Float32StateCell):
             raise ValueError(f"`cell` must be a Keras cell or layer; received: {cell!r}")
         self.cell = cell
         self.output_state = output_state
-        self.quantizer = SigmaDeltaQuantizer(
+        check_no_other(
+            "quantizer",
+            quantizer,
+            resolution=(resolution, 1.0),
+            initial_error=(initial_error, "uniform"),
+            seed=(seed, None),
+        )
+        self._given_quantizer = quantizer is not None
+        self.quantizer = quantizer or SigmaDeltaQuantizer(
             None, resolution, initial_error, seed, dtype="float32", name="quantizer"
         )
         self.output_size = _output_size(cell)
@@ -196,18 +208,20 @@ class HybridCell(Float32StateCell):
             self.cell.reset_recurrent_dropout_mask()
 
     def get_config(self):
-        quantizer = self.quantizer.get_config()
-        own = ("resolution", "initial_error", "seed")
-        return {
+        config = {
             **super().get_config(),
             "cell": keras.saving.serialize_keras_object(self.cell),
-            **{key: quantizer[key] for key in own},
             "output_state": self.output_state,
         }
+        if self._given_quantizer:
+            config["quantizer"] = keras.saving.serialize_keras_object(self.quantizer)
+            return config
+        quantizer, own = self.quantizer.get_config(), ("resolution", "initial_error", "seed")
+        return {**config, **{key: quantizer[key] for key in own}}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**with_cell(config, "cell", custom_objects))
+        return cls(**with_objects(config, ("cell", "quantizer"), custom_objects))
 
 
 class _AfterProjection(keras.layers.Layer):
@@ -223,12 +237,11 @@ class _AfterProjection(keras.layers.Layer):
         return self.cell._emit(output, inner, error)
 
 
-def with_cell(config, name, custom_objects):
-    """The configuration with the cell of that name made again, unless it is None."""
-    if config[name] is None:
-        return config
-    cell = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
-    return {**config, name: cell}
+def with_objects(config, names, custom_objects):
+    """The configuration with the objects of those names made again, as far as it has them."""
+    make = keras.saving.deserialize_keras_object
+    found = [name for name in names if config.get(name) is not None]
+    return {**config, **{n: make(config[n], custom_objects=custom_objects) for n in found}}
 
 
 def call_layer(layer, *args, training):

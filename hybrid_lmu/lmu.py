@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
-from hybrid_lmu.checks import check_choice, check_floating
-from hybrid_lmu.hybrid_cell import with_cell
-from hybrid_lmu.lmu_cell import HybridLMUCell
+from hybrid_lmu.checks import check_floating, check_positive_integer
+from hybrid_lmu.hybrid_cell import with_objects
+from hybrid_lmu.lmu_cell import OBJECTS_OF_LMU, HybridLMUCell
 from hybrid_lmu.recurrent import HybridRNN
 
 
@@ -21,7 +21,9 @@ class HybridLMU(HybridRNN):
         return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
             `keras.layers.RNN`. Note that `stateful` needs a fixed batch size, and that
             `reset_state()` draws new initial diffusion errors.
-        simulation: ``"auto"`` (default) or ``"full"``, see below.
+        simulation: ``"auto"`` (default), ``"full"`` or a number of steps, see below.
+        return_last: number k of last steps to return, [batch, k, units], for a readout over several
+            steps; in place of `return_sequences`. Default ``None``.
 
     Inputs: floating [batch, time, features]. Output: [batch, units], or [batch, time, units] with
     `return_sequences`; with `return_state` followed by the states.
@@ -38,12 +40,17 @@ class HybridLMU(HybridRNN):
     - The hidden cell then gets the whole sequence: in parallel if it is feed-forward; else by a
       loop, with the product of the input before it for SimpleRNNCell, GRUCell and LSTMCell, and
       with a gradient of our own for SimpleRNNCell.
-    - If in addition only the last output is wanted (no `return_sequences`, `return_state`,
-      `stateful` or `initial_state`), the hidden cell is feed-forward and `initial_error` is
-      ``"uniform"``, only the last step is computed: one product with the impulse response gives
-      the memory, and a diffusion error that starts uniform and independent of the input is so at
-      every step, hence it is drawn where it is needed. `simulation="full"` computes all steps here
-      too; `hybrid_lmu.full_simulation` does so for a whole model.
+    - If in addition only the last output, or the last k, are wanted (no `return_sequences`,
+      `return_state`, `stateful` or `initial_state`), the hidden cell is feed-forward and
+      `initial_error` is ``"uniform"``, only these steps are computed: one product with the impulse
+      response gives the memory before them, and a diffusion error that starts uniform and
+      independent of the input is so at every step, hence it is drawn where it is needed.
+      `simulation="full"` computes all steps here too; `hybrid_lmu.full_simulation` does so for a
+      whole model.
+    - With a number s as `simulation`, so it is done for a recurrent hidden cell too, over the last
+      s steps, before which its state is taken as its initial one. That is an *approximation*: with
+      it, training costs s steps of the hidden cell (truncated backpropagation through time). Judge
+      the trained model with `simulation="full"`.
     - With those connections, a mask, an unknown length or `unroll=True`: step by step.
 
     Example:
@@ -83,14 +90,19 @@ class HybridLMU(HybridRNN):
         hidden_resolution=None,
         memory_feedback="exact",
         initial_error="uniform",
+        memory_dropout=0,
+        memory_quantizer=None,
+        hidden_quantizer=None,
         return_state=False,
         go_backwards=False,
         stateful=False,
         unroll=False,
         zero_output_for_mask=False,
         simulation="auto",
+        return_last=None,
         **kwargs,
     ):
+        self.return_last = _check_return_last(return_last, return_sequences, return_state)
         cell = HybridLMUCell(
             memory_d,
             order,
@@ -116,12 +128,15 @@ class HybridLMU(HybridRNN):
             hidden_resolution=hidden_resolution,
             memory_feedback=memory_feedback,
             initial_error=initial_error,
+            memory_dropout=memory_dropout,
+            memory_quantizer=memory_quantizer,
+            hidden_quantizer=hidden_quantizer,
             dtype=kwargs.get("dtype"),
             name="lmu_cell",
         )
         super().__init__(
             cell,
-            return_sequences=return_sequences,
+            return_sequences=return_sequences or return_last is not None,
             return_state=return_state,
             go_backwards=go_backwards,
             stateful=stateful,
@@ -129,7 +144,7 @@ class HybridLMU(HybridRNN):
             zero_output_for_mask=zero_output_for_mask,
             **kwargs,
         )
-        self.simulation = check_choice("simulation", simulation, ("auto", "full"))
+        self.simulation = _check_simulation(simulation)
 
     @property
     def theta(self):
@@ -137,35 +152,87 @@ class HybridLMU(HybridRNN):
         return self.cell.memory.theta
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
-        if initial_state is None and self.computes_last_step_only(sequences, mask):
+        if initial_state is None and self.computes_last_steps_only(sequences, mask):
             check_floating(self, sequences)
             if self.go_backwards:
                 sequences = ops.flip(sequences, axis=1)
-            states = self.get_initial_state(ops.shape(sequences)[0])
-            output = self.cell.last(sequences, states, training)
+            output = self._last_steps(sequences, training)
             self.cell.reset_dropout_mask()
+            self.cell.reset_recurrent_dropout_mask()
             return ops.cast(output, self.dtype_policy.compute_dtype)
-        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+        output = super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+        return output if self.return_last is None else output[:, -self.return_last :]
 
-    def computes_last_step_only(self, sequences, mask=None):
-        """Whether the last output is drawn without simulating the hidden cell before it."""
+    def _last_steps(self, sequences, training):
+        states = self.get_initial_state(ops.shape(sequences)[0])
+        if self.return_last is None and not self.cell.hidden.recurrent:
+            return self.cell.last(sequences, states, training)
+        steps = max(self.return_last or 1, 1 if self.simulation == "auto" else self.simulation)
+        outputs = self.cell.tail(sequences, states, min(steps, sequences.shape[1]), training)
+        return outputs[:, -1] if self.return_last is None else outputs[:, -self.return_last :]
+
+    def computes_last_steps_only(self, sequences, mask=None):
+        """Whether the last outputs are drawn without simulating the hidden cell before them."""
         cell = self.cell
         drawn = [cell.hidden.quantizer]
         if cell.memory_feedback == "exact":
             drawn.append(cell.memory_quantizer)
+        every_step = self.return_sequences and self.return_last is None
         return (
-            self.simulation == "auto"
-            and not (self.return_sequences or self.return_state or self.stateful)
-            and not cell.hidden.recurrent
-            and all(q.initial_error == "uniform" for q in drawn if q.spiking)
+            self.simulation != "full"
+            and not (every_step or self.return_state or self.stateful)
+            and (self.simulation != "auto" or not cell.hidden.recurrent)
+            and all(quantizer.stationary for quantizer in drawn)
             and self.runs_in_parallel(sequences, mask)
         )
 
+    def compute_output_spec(self, sequences, initial_state=None, mask=None, training=False):
+        spec = super().compute_output_spec(sequences, initial_state, mask, training)
+        if self.return_last is None:
+            return spec
+        shape = spec.shape
+        return keras.KerasTensor((shape[0], self.return_last, *shape[2:]), dtype=spec.dtype)
+
+    def compute_mask(self, sequences, mask=None):
+        mask = super().compute_mask(sequences, mask)
+        whole = mask is None or self.return_last is None
+        return mask if whole else mask[:, -self.return_last :]
+
     def get_config(self):
-        config = {**self.cell.get_config(), **super().get_config(), "simulation": self.simulation}
+        config = {
+            **self.cell.get_config(),
+            **super().get_config(),
+            "simulation": self.simulation,
+            "return_last": self.return_last,
+        }
+        if self.return_last is not None:
+            config["return_sequences"] = False
         del config["cell"]  # made again from the arguments
         return config
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**with_cell(config, "hidden_cell", custom_objects))
+        return cls(**with_objects(config, OBJECTS_OF_LMU, custom_objects))
+
+
+def _check_return_last(steps, return_sequences, return_state):
+    if steps is None:
+        return None
+    if return_sequences or return_state:
+        raise ValueError(
+            "`return_last` excludes `return_sequences` and `return_state`; received: "
+            f"return_last={steps!r}, return_sequences={return_sequences}, "
+            f"return_state={return_state}"
+        )
+    return check_positive_integer("return_last", steps)
+
+
+def _check_simulation(simulation):
+    if isinstance(simulation, str) and simulation in ("auto", "full"):
+        return simulation
+    if isinstance(simulation, str) or simulation is None:
+        raise ValueError(
+            "`simulation` must be 'auto', 'full' or a number of steps >= 1; "
+            f"received: {simulation!r}"
+        )
+    return check_positive_integer("simulation", simulation)

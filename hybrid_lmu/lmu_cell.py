@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
-from hybrid_lmu.checks import check_choice, check_no_hidden_cell, check_rate
-from hybrid_lmu.hybrid_cell import HybridCell, with_cell
+from hybrid_lmu.checks import check_choice, check_no_hidden_cell, check_no_other, check_rate
+from hybrid_lmu.dropout import SequenceDropout
+from hybrid_lmu.hybrid_cell import HybridCell, with_objects
 from hybrid_lmu.memory import LegendreMemoryCell
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
 from hybrid_lmu.recurrent import Float32StateCell
@@ -12,7 +13,9 @@ from hybrid_lmu.recurrent import Float32StateCell
 # The arguments by how they stand in the configuration.
 _OF_THE_MEMORY = ("memory_d", "order", "theta", "trainable_theta", "discretizer")
 _PLAIN = ("hidden_to_memory", "memory_to_memory", "input_to_hidden", "use_bias", "dropout",
-          "recurrent_dropout", "input_d", "seed", "memory_feedback", "initial_error")  # fmt: skip
+          "recurrent_dropout", "input_d", "seed", "memory_feedback", "initial_error",
+          "memory_dropout")  # fmt: skip
+OBJECTS_OF_LMU = ("hidden_cell", "memory_quantizer", "hidden_quantizer")
 _OBJECTS = ("hidden_cell", "kernel_initializer", "recurrent_initializer", "bias_initializer",
             "kernel_regularizer", "recurrent_regularizer", "bias_regularizer")  # fmt: skip
 
@@ -26,6 +29,7 @@ class HybridLMUCell(Float32StateCell):
         u_t = kernel [x_t, h_{t-1}] + recurrent_kernel q_{t-1} + bias
         m_t = Abar m_{t-1} + Bbar u_t        (exact feedback)
             = Abar q_{t-1} + Bbar u_t        (quantized feedback)
+            = m_{t-1} + (Abar - I) q_{t-1} + Bbar u_t        (integrated feedback)
         q_t = Q_memory(m_t)
         h_t = Q_hidden(hidden_cell([q_t, x_t], h_{t-1}))
 
@@ -50,8 +54,16 @@ class HybridLMUCell(Float32StateCell):
         seed: seed of dropout and of the initial diffusion errors.
         memory_resolution, hidden_resolution: levels per unit of activity per step of ``Q_memory``
             and ``Q_hidden``: scalar, one per neuron, or ``None`` (default) for non-spiking.
-        memory_feedback: ``"exact"`` (default) or ``"quantized"``, see above.
+        memory_feedback: ``"exact"`` (default), ``"quantized"`` or ``"integrated"``, see above. With
+            the last two every weight, A's included, meets integers. A neuron of integrated feedback
+            keeps its own state, as an integrator; only the change comes through weights, so that
+            the diffused errors reach the memory as ``(Abar - I)`` times their difference, and much
+            less noise is left (a fifth of the variance at order 128 on psMNIST).
         initial_error: of both quantizers, see `hybrid_lmu.SigmaDeltaQuantizer`.
+        memory_dropout: rate of dropout on the quantized memory, as input of the hidden cell, in
+            [0, 1); the same units are dropped at all steps of a sequence. Default 0.
+        memory_quantizer, hidden_quantizer: quantizers in place of the two resolutions, such as
+            `SigmaDeltaQuantizer(learn_resolution=True)` or `RoundingQuantizer`.
 
     All resolutions ``None``: the LMU of Voelker et al. (2019), as `keras_lmu.LMUCell`, whose
     arguments have the same names, order and meaning.
@@ -89,6 +101,9 @@ class HybridLMUCell(Float32StateCell):
         hidden_resolution=None,
         memory_feedback="exact",
         initial_error="uniform",
+        memory_dropout=0,
+        memory_quantizer=None,
+        hidden_quantizer=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -102,7 +117,15 @@ class HybridLMUCell(Float32StateCell):
             name="memory",
         )
         self.memory_d = self.memory.memory_d
-        self.memory_quantizer = SigmaDeltaQuantizer(
+        check_no_other(
+            "memory_quantizer", memory_quantizer, memory_resolution=(memory_resolution, None)
+        )
+        check_no_other(
+            "hidden_quantizer", hidden_quantizer, hidden_resolution=(hidden_resolution, None)
+        )
+        given = {"memory": memory_quantizer, "hidden": hidden_quantizer}
+        self._given = [name for name, quantizer in given.items() if quantizer is not None]
+        self.memory_quantizer = memory_quantizer or SigmaDeltaQuantizer(
             None,
             memory_resolution,
             initial_error,
@@ -111,13 +134,14 @@ class HybridLMUCell(Float32StateCell):
             name="memory_quantizer",
         )
         if hidden_cell is None:
-            check_no_hidden_cell(hidden_to_memory, hidden_resolution, input_to_hidden, input_d)
+            resolution = hidden_quantizer if hidden_resolution is None else hidden_resolution
+            check_no_hidden_cell(hidden_to_memory, resolution, input_to_hidden, input_d)
             size = self.memory.output_size + (input_d if input_to_hidden else 0)
+        own = (hidden_resolution, initial_error, None if seed is None else seed + 1)
         self.hidden = HybridCell(
             _PassOn(size, name="memory_output") if hidden_cell is None else hidden_cell,
-            hidden_resolution,
-            initial_error,
-            None if seed is None else seed + 1,
+            *(own if hidden_quantizer is None else ()),
+            quantizer=hidden_quantizer,
             dtype=self.compute_dtype,
             name="hidden",
         )
@@ -137,20 +161,27 @@ class HybridLMUCell(Float32StateCell):
         self.input_d = input_d
         self.seed = seed
         self.memory_feedback = check_choice(
-            "memory_feedback", memory_feedback, ("exact", "quantized")
+            "memory_feedback", memory_feedback, ("exact", "quantized", "integrated")
         )
-        self.initial_error = self.memory_quantizer.initial_error
+        own = "memory" not in self._given
+        self.initial_error = self.memory_quantizer.initial_error if own else initial_error
+        self.memory_dropout = check_rate("memory_dropout", memory_dropout)
         self.output_size = self.hidden.output_size
         self.kernel = self.recurrent_kernel = self.bias = None
-        if self.dropout or self.recurrent_dropout:
-            self.seed_generator = keras.random.SeedGenerator(seed)
-        self._input_mask = self._recurrent_mask = None
+        rates = (self.dropout, self.recurrent_dropout, self.memory_dropout)
+        self.seed_generator = keras.random.SeedGenerator(seed) if any(rates) else None
+        self._drop_input, self._drop_recurrent, self._drop_memory = (
+            SequenceDropout(rate, self.seed_generator) for rate in rates
+        )
 
     @property
     def _memory_states(self):
         """Names of the states that follow those of the hidden cell, each of the memory's size."""
         spiking = self.memory_quantizer.spiking
-        held = spiking and self.memory_to_memory and self.memory_feedback == "exact"
+        held = spiking and (
+            self.memory_feedback == "integrated"
+            or (self.memory_to_memory and self.memory_feedback == "exact")
+        )
         used = {"memory": True, "memory_output": held, "memory_error": spiking}
         return [name for name, is_used in used.items() if is_used]
 
@@ -174,7 +205,7 @@ class HybridLMUCell(Float32StateCell):
 
     @property
     def _feeds_back_counts(self):
-        return self.memory_feedback == "quantized" and self.memory_quantizer.spiking
+        return self.memory_feedback != "exact" and self.memory_quantizer.spiking
 
     def build(self, input_shape):
         input_d = input_shape[-1]
@@ -239,23 +270,23 @@ class HybridLMUCell(Float32StateCell):
         if self.hidden_to_memory:
             u = ops.concatenate([u, ops.cast(h, dtype)], axis=-1)
         if self.kernel is not None:
-            if training and self.dropout:
-                u = u * self._draw_input_mask(u)
+            u = self._drop_input(u, training)
             signals["encoder"] = u
         u = self.encode(u)
         if self.memory_to_memory:
-            if training and self.recurrent_dropout:
-                q = q * self._draw_recurrent_mask(q)
+            q = self._drop_recurrent(q, training)
             signals["memory_recurrent"] = q
             u = u + ops.matmul(ops.cast(q, dtype), ops.cast(self.recurrent_kernel, dtype))
         signals["memory_input"] = u
-        signals["memory_state"] = state["memory"]
-        m = self.memory.step(state["memory"], u)
+        feedback = self.memory_feedback if self._feeds_back_counts else "exact"
+        fed_back = state["memory_output"] if feedback == "integrated" else state["memory"]
+        signals["memory_state"] = fed_back
+        m = self.memory.advance(state["memory"], fed_back, u, feedback)
         q, error = self.memory_quantizer.step(m, state.get("memory_error"))
-        kept = m if self.memory_feedback == "exact" else q
+        kept = q if feedback == "quantized" else m
         new = {"memory": kept, "memory_output": q, "memory_error": error}
         signals["memory"] = q
-        signals["hidden_input"] = self.hidden_input(q, inputs)
+        signals["hidden_input"] = self.hidden_input(q, inputs, training)
         signals["hidden_recurrent"] = h
         output, hidden_states = self.hidden(
             signals["hidden_input"], hidden_states, training=training
@@ -271,9 +302,9 @@ class HybridLMUCell(Float32StateCell):
             x = x + ops.cast(self.bias, x.dtype)
         return x
 
-    def hidden_input(self, q, inputs):
+    def hidden_input(self, q, inputs, training=False):
         """Return the input of the hidden cell, in the compute dtype, for inputs of any rank."""
-        q = ops.cast(q, inputs.dtype)
+        q = self._drop_memory(ops.cast(q, inputs.dtype), training)
         return ops.concatenate([q, inputs], axis=-1) if self.input_to_hidden else q
 
     def sequence(self, inputs, states, training=False):
@@ -285,15 +316,14 @@ class HybridLMUCell(Float32StateCell):
         """
         hidden_states, state = self._split(states)
         u, inputs = self._encode_sequence(inputs, training)
-        memory, error = state["memory"], state.get("memory_error")
         if self._feeds_back_counts:
-            q, error = self.memory.fed_back(u, memory, error, self.memory_quantizer, True)
-            kept = q
+            q, new = self._fed_back(u, state, True)
         else:
-            kept = self.memory.sequence(u, memory)
-            q, error = self.memory_quantizer.sequence(kept, error)
-        new = {"memory": kept[:, -1], "memory_error": error}
-        outputs, after = self.hidden.sequence(self.hidden_input(q, inputs), hidden_states, training)
+            m = self.memory.sequence(u, state["memory"])
+            q, error = self.memory_quantizer.sequence(m, state.get("memory_error"))
+            new = {"memory": m[:, -1], "memory_error": error}
+        hidden_input = self.hidden_input(q, inputs, training)
+        outputs, after = self.hidden.sequence(hidden_input, hidden_states, training)
         return outputs, after + [new[name] for name in self._memory_states]
 
     def last(self, inputs, states, training=False):
@@ -308,19 +338,47 @@ class HybridLMUCell(Float32StateCell):
         """
         hidden_states, state = self._split(states)
         u, inputs = self._encode_sequence(inputs, training)
-        memory, error = state["memory"], state.get("memory_error")
         if self._feeds_back_counts:
-            q, _ = self.memory.fed_back(u, memory, error, self.memory_quantizer, False)
+            q, _ = self._fed_back(u, state, False)
         else:
-            q, _ = self.memory_quantizer.step(self.memory.last(u, memory), error)
-        hidden_input = self.hidden_input(q, inputs[:, -1])
+            m = self.memory.last(u, state["memory"])
+            q, _ = self.memory_quantizer.step(m, state.get("memory_error"))
+        hidden_input = self.hidden_input(q, inputs[:, -1], training)
         return self.hidden(hidden_input, hidden_states, training=training)[0]
+
+    def tail(self, inputs, states, steps, training=False):
+        """The outputs of the last `steps` steps, [batch, steps, units], the states of the hidden
+        cell and the diffusion errors in `states` taken as those before these steps; only if
+        `takes_sequences`.
+
+        Args:
+            inputs: [batch, time, features].
+            states: as for a step; the memory is that before the sequence. (Under quantized
+                feedback, the error of the memory too.)
+        """
+        hidden_states, state = self._split(states)
+        u, _ = self._encode_sequence(inputs[:, :-steps], training)
+        if u.shape[1]:
+            if self._feeds_back_counts:
+                _, state = self._fed_back(u, state, False)
+            else:
+                state = {**state, "memory": self.memory.last(u, state["memory"])}
+        states = hidden_states + [state[name] for name in self._memory_states]
+        return self.sequence(inputs[:, -steps:], states, training)[0]
+
+    def _fed_back(self, u, state, return_sequences):
+        """The quantized memory of a sequence under feedback of counts, and its states after it."""
+        m, q = state["memory"], state.get("memory_output", state["memory"])
+        outputs, m, q, error = self.memory.fed_back(
+            u, m, q, state["memory_error"], self.memory_quantizer, self.memory_feedback,
+            return_sequences,
+        )  # fmt: skip
+        kept = q if self.memory_feedback == "quantized" else m
+        return outputs, {"memory": kept, "memory_output": q, "memory_error": error}
 
     def _encode_sequence(self, inputs, training):
         inputs = ops.cast(inputs, self.dtype_policy.compute_dtype)
-        u = inputs
-        if training and self.dropout and self.kernel is not None:
-            u = u * ops.expand_dims(self._draw_input_mask(u[:, 0]), 1)
+        u = inputs if self.kernel is None else self._drop_input(inputs, training)
         return self.encode(u), inputs
 
     def _split(self, states):
@@ -339,37 +397,27 @@ class HybridLMUCell(Float32StateCell):
 
     def get_dropout_mask(self, step_input):
         batch_size, dtype = ops.shape(step_input)[0], self.dtype_policy.compute_dtype
-        if self.dropout and self.kernel is not None:
-            self._draw_input_mask(ops.ones((batch_size, self.kernel.shape[0]), dtype=dtype))
+        if self.kernel is not None:
+            self._drop_input.draw((batch_size, self.kernel.shape[0]), dtype)
         hidden_d = self.memory.output_size
+        self._drop_memory.draw((batch_size, hidden_d), dtype)
         hidden_d += step_input.shape[-1] if self.input_to_hidden else 0
         self.hidden.get_dropout_mask(ops.ones((batch_size, hidden_d), dtype=dtype))
 
     def get_recurrent_dropout_mask(self, step_input):
-        if self.recurrent_dropout and self.memory_to_memory:
+        if self.memory_to_memory:
             shape = (ops.shape(step_input)[0], self.memory.output_size)
-            self._draw_recurrent_mask(ops.ones(shape, dtype=self.compute_dtype))
+            self._drop_recurrent.draw(shape, self.compute_dtype)
         self.hidden.get_recurrent_dropout_mask(step_input)
 
     def reset_dropout_mask(self):
-        self._input_mask = None
+        self._drop_input.forget()
+        self._drop_memory.forget()
         self.hidden.reset_dropout_mask()
 
     def reset_recurrent_dropout_mask(self):
-        self._recurrent_mask = None
+        self._drop_recurrent.forget()
         self.hidden.reset_recurrent_dropout_mask()
-
-    def _draw_input_mask(self, x):
-        if self._input_mask is None:
-            ones = ops.ones_like(x)
-            self._input_mask = keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
-        return self._input_mask
-
-    def _draw_recurrent_mask(self, q):
-        if self._recurrent_mask is None:
-            ones, rate = ops.ones_like(q), self.recurrent_dropout
-            self._recurrent_mask = keras.random.dropout(ones, rate, seed=self.seed_generator)
-        return self._recurrent_mask
 
     def get_config(self):
         memory = self.memory.get_config()
@@ -377,13 +425,17 @@ class HybridLMUCell(Float32StateCell):
         config.update({name: getattr(self, name) for name in _PLAIN})
         for name in _OBJECTS:
             config[name] = keras.saving.serialize_keras_object(getattr(self, name))
-        config["memory_resolution"] = self.memory_quantizer.get_config()["resolution"]
-        config["hidden_resolution"] = self.hidden.quantizer.get_config()["resolution"]
+        own = {"memory": self.memory_quantizer, "hidden": self.hidden.quantizer}
+        for name, quantizer in own.items():
+            if name in self._given:
+                config[f"{name}_quantizer"] = keras.saving.serialize_keras_object(quantizer)
+            else:
+                config[f"{name}_resolution"] = quantizer.get_config()["resolution"]
         return {**super().get_config(), **config}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**with_cell(config, "hidden_cell", custom_objects))
+        return cls(**with_objects(config, OBJECTS_OF_LMU, custom_objects))
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")

@@ -181,38 +181,55 @@ class LegendreMemoryCell(Float32StateCell):
             m = ops.transpose(m, (0, 2, 1, 3))
         return ops.reshape(m, (-1, time, self.memory_d * order))
 
-    def fed_back(self, u, memory, error, quantizer, return_sequences):
-        """The quantized memory under quantized feedback, ``m_t = Abar Q(m_{t-1}) + Bbar u_t``.
+    def advance(self, memory, q, u, feedback):
+        """Return ``m_t`` under a feedback: ``"exact"``, ``"quantized"`` or ``"integrated"``.
+
+        Args:
+            memory: ``m_{t-1}``, [batch, memory_d * order].
+            q: its quantized value, of the same shape; not used by exact feedback.
+            u: [batch, memory_d].
+        """
+        if feedback == "integrated":
+            return memory + (self.step(q, u) - q)
+        return self.step(q if feedback == "quantized" else memory, u)
+
+    def fed_back(self, u, memory, q, error, quantizer, feedback, return_sequences):
+        """The quantized memory under quantized or integrated feedback (see `advance`).
 
         Forward a loop. Backward none: as ``dQ/dm = 1``, the gradient is that of the linear memory,
         which is computed in parallel. Not for a trained theta, whose gradient needs the states.
 
         Args:
             u: [batch, time, memory_d].
-            memory, error: the quantized memory and the diffusion error before the sequence,
-                [batch, memory_d * order].
+            memory, q, error: the memory, its quantized value and the diffusion error before the
+                sequence, [batch, memory_d * order].
             quantizer: a spiking `SigmaDeltaQuantizer`.
+            feedback: ``"quantized"`` or ``"integrated"``.
             return_sequences: whether the output is [batch, time, memory_d * order] or of the last
                 step.
 
         Returns:
-            ``(q, error)``.
+            ``(outputs, memory, q, error)``, the last three after the last step.
         """
+        stop = ops.stop_gradient
         linear = self.sequence(u, memory) if return_sequences else self.last(u, memory)
-        inputs = ops.stop_gradient(ops.transpose(ops.cast(u, memory.dtype), (1, 0, 2)))
+        inputs = stop(ops.transpose(ops.cast(u, memory.dtype), (1, 0, 2)))
 
         def step(carry, u):
-            q, error = quantizer.emit(self.step(carry[0], u), carry[1])
-            return [q, error]
+            m = self.advance(carry[0], carry[1], u, feedback)
+            q, error = quantizer.emit(m, carry[2])
+            return [m, q, error]
 
-        start = [ops.stop_gradient(memory), ops.stop_gradient(error)]
+        start = [stop(memory), stop(q), stop(error)]
         if return_sequences:
             # A scan of Keras wants outputs like the carry.
-            (_, error), (q, _) = ops.scan(lambda c, u: (step(c, u),) * 2, start, inputs)
-            q = ops.transpose(q, (1, 0, 2))
+            after, (m, y, _) = ops.scan(lambda c, u: (step(c, u),) * 2, start, inputs)
+            m, y = (ops.transpose(x, (1, 0, 2)) for x in (m, y))
         else:
-            q, error = ops.fori_loop(0, u.shape[1], lambda t, c: step(c, inputs[t]), start)
-        return ops.stop_gradient(q) + (linear - ops.stop_gradient(linear)), error
+            after = ops.fori_loop(0, u.shape[1], lambda t, c: step(c, inputs[t]), start)
+            m, y = after[:2]
+        y = quantizer.with_gradient(stop(y), stop(m)) + (linear - stop(linear))
+        return y, *after
 
     def _last_matrices(self, time, dtype):
         if self.theta_inv is None:

@@ -24,8 +24,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from hybrid_lmu.checks import check_positive_integer
+
 _FRACTION_BITS = 24
-_ONE = 2**_FRACTION_BITS
+ONE = 2**_FRACTION_BITS  # the errors' grid has this many points in [0, 1)
 
 _NAMED_ERRORS = {"zeros": 0.0, "half": 0.5}
 
@@ -45,8 +47,16 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
             neuron (default), ``"zeros"``, ``"half"``, or numbers in [0, 1) that broadcast to the
             shape of the neurons.
         seed: integer seed of the uniform draw.
+        learn_resolution: train the resolution of each neuron, ``w_j = resolution * exp(g_j)``, with
+            the trainable weight `log_gain` g (zeros at first); `hybrid_lmu.BitBudget` sets the
+            common factor. Default False.
+        max_count: largest size of a count; what is beyond is cut, and lost. So the activity bits
+            are at most ``log2(2 max_count + 1)``, or ``log2(max_count + 1)`` after a ReLU, for any
+            data: a few outliers would set them otherwise. Default ``None``: no limit.
 
-    Backward: ``dy/dx = f'(x)``; there is no gradient into the diffusion error or the resolution.
+    Backward: ``dy/dx = f'(x)``; there is no gradient into the diffusion error. To the learned gain,
+    straight through the rounding, ``dy/dg = -(y - f(x))``: the error of an output is inverse to its
+    resolution. (Of a recurrent cell, the outputs alone count for it, not what they feed back.)
     The diffusion error is float32 whatever the dtype policy.
 
     Example:
@@ -63,14 +73,25 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
     """
 
     def __init__(
-        self, activation=None, resolution=1.0, initial_error="uniform", seed=None, **kwargs
+        self,
+        activation=None,
+        resolution=1.0,
+        initial_error="uniform",
+        seed=None,
+        learn_resolution=False,
+        max_count=None,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.activation = keras.activations.get(activation)
         self._initial_resolution = _check_resolution(resolution)
         self.initial_error = _check_initial_error(initial_error)
         self.seed = None if seed is None else int(seed)
-        self.resolution = None
+        self.learn_resolution = learn_resolution
+        self.max_count = (
+            None if max_count is None else check_positive_integer("max_count", max_count)
+        )
+        self.scale = self.log_gain = None
         uniform = self.spiking and self.initial_error == "uniform"
         self.seed_generator = keras.random.SeedGenerator(self.seed) if uniform else None
 
@@ -78,6 +99,18 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
     def spiking(self):
         """Whether there is a resolution (and so a diffusion error) at all."""
         return self._initial_resolution is not None
+
+    @property
+    def stationary(self):
+        """Whether the error has the same distribution at all steps, for any input."""
+        return not self.spiking or self.initial_error == "uniform"
+
+    @property
+    def resolution(self):
+        """``w``: the variable, or what is learned; None if non-spiking or not built."""
+        if self.log_gain is None:
+            return self.scale
+        return self.scale * ops.exp(ops.stop_gradient(ops.convert_to_tensor(self.log_gain)))
 
     def build(self, input_shape):
         if not self.spiking:
@@ -89,7 +122,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
                 f"{input_shape[-1]} for inputs of shape {tuple(input_shape)}; "
                 f"received {value.shape[0]} entries."
             )
-        self.resolution = self.add_weight(
+        self.scale = self.add_weight(
             name="resolution",
             shape=value.shape,
             initializer=lambda shape, dtype: ops.convert_to_tensor(value, dtype),
@@ -97,6 +130,17 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
             dtype="float32",
             autocast=False,
         )
+        if self.learn_resolution:
+            self.log_gain = self.add_weight(
+                name="log_gain",
+                shape=input_shape[-1:],
+                initializer="zeros",
+                dtype="float32",
+                autocast=False,
+            )
+
+    def get_build_config(self):
+        """Nothing: the layer that owns the quantizer builds it, also one read from a file."""
 
     def get_initial_error(self, shape):
         """Return ``v_0`` of the given shape, (batch, neurons...), float32, in [0, 1)."""
@@ -108,7 +152,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
             error = ops.broadcast_to(
                 ops.convert_to_tensor(self.initial_error, dtype="float32"), shape
             )
-        return ops.floor(error * _ONE) / _ONE
+        return ops.floor(error * ONE) / ONE
 
     def step(self, x, error):
         """Quantize one step.
@@ -124,7 +168,16 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         if not self.spiking:
             return a, error
         y, error = self.emit(a, ops.convert_to_tensor(error))
-        return _straight_through(y, a), error
+        return self.with_gradient(y, a), error
+
+    def with_gradient(self, y, a):
+        """The output y with the gradients of an output: that of a, and that to the gain."""
+        result = _straight_through(y, a)
+        if self.log_gain is None:
+            return result
+        gain = ops.convert_to_tensor(self.log_gain)
+        lost = ops.cast(ops.stop_gradient(y - a), "float32")
+        return result - ops.cast(lost * (gain - ops.stop_gradient(gain)), result.dtype)
 
     def emit(self, a, error):
         """The forward part of a spiking `step`, after the activation, without a gradient to it."""
@@ -134,8 +187,18 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         # adding the error is exact.
         excess = ((levels - whole) - 1.0) + ops.cast(ops.stop_gradient(error), "float32")
         borrow = ops.floor(excess)  # -1 or 0
-        y = (whole + (borrow + 1.0)) / self.resolution
-        return ops.cast(y, a.dtype), ops.cast(excess - borrow, error.dtype)
+        return self._output(whole + (borrow + 1.0), a.dtype), self._error_after(
+            error, excess - borrow
+        )
+
+    def _output(self, counts, dtype):
+        if self.max_count is not None:
+            counts = ops.clip(counts, -self.max_count, self.max_count)
+        return ops.cast(counts / self.resolution, dtype)
+
+    def _error_after(self, error, left_over):
+        """The error after a step that has not emitted `left_over`."""
+        return ops.cast(left_over, error.dtype)
 
     def sequence(self, x, error, mask=None):
         """Quantize all steps of a sequence at once.
@@ -160,36 +223,56 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         levels = self.resolution * ops.cast(ops.stop_gradient(a), "float32")
         whole = ops.floor(levels)
         # Never below 0, also where a compiler contracts the product and the difference.
-        fraction = ops.maximum(ops.round((levels - whole) * _ONE), 0.0)
+        fraction = ops.maximum(ops.round((levels - whole) * ONE), 0.0)
         added = ops.cast(fraction, "int32")
-        first = ops.expand_dims(ops.cast(error * _ONE, "int32"), 1)
-        # int32 wraps modulo 2**32, a multiple of the 2**24 that we keep.
-        errors = ops.bitwise_and(_running_sum(added, first)[:, : ops.shape(a)[1]], _ONE - 1)
-        carry = ops.cast(errors < added, "float32")  # the sum has passed an integer
-        y = ops.cast((whole + carry) / self.resolution, a.dtype)
+        first = ops.expand_dims(ops.cast(error * ONE, "int32"), 1)
+        carry, last = self._carries(added, first, mask)
+        y = self._output(whole + ops.cast(carry, "float32"), a.dtype)
         nothing = ops.cast(0.0 * ops.sum(fraction, axis=1), error.dtype)  # NaN if any step is
+        return self.with_gradient(y, a), ops.cast(last, error.dtype) / ONE + nothing
+
+    def _carries(self, added, first, mask):
+        """Whether error and fraction pass an integer at each step, and the last error.
+
+        Args:
+            added: fractions in units of 2**-24, int32 [batch, time, neurons...], 0 where masked.
+            first: the error before them, int32 [batch, 1, neurons...].
+            mask: as in `sequence`, with the rank of `added`, or None.
+        """
+        # int32 wraps modulo 2**32, a multiple of the 2**24 that we keep.
+        errors = ops.bitwise_and(_running_sum(added, first)[:, : ops.shape(added)[1]], ONE - 1)
         last = ops.concatenate([first, errors[:, -1:]], axis=1)[:, -1]  # `first` if no steps
-        return _straight_through(y, a), ops.cast(last, error.dtype) / _ONE + nothing
+        return errors < added, last
 
     def save_own_variables(self, store):
         """Save the resolution, and the state of the random draw: a loaded model goes on alike."""
-        super().save_own_variables(store)
+        if self.spiking:
+            store["0"] = ops.convert_to_numpy(self.scale)
+        if self.log_gain is not None:
+            store["log_gain"] = ops.convert_to_numpy(self.log_gain)
         if self.seed_generator is not None:
             store["seed"] = ops.convert_to_numpy(self.seed_generator.state)
 
     def load_own_variables(self, store):
         """Load what `save_own_variables` saved, as far as both have it.
 
-        So weights move between spiking and non-spiking models, and one resolution to all neurons.
+        So weights move between spiking and non-spiking models, from one resolution for all neurons
+        to one for each, and from learned resolutions to fixed ones.
         """
         if self.spiking and "0" in store.keys():
-            value, shape = np.asarray(store["0"]), tuple(self.resolution.shape)
+            value, shape = np.asarray(store["0"]), tuple(self.scale.shape)
+            if "log_gain" in store.keys():
+                gain = np.asarray(store["log_gain"])
+                if self.log_gain is None:
+                    value = value * np.exp(gain)
+                else:
+                    self.log_gain.assign(gain)
             if value.shape not in ((), shape):
                 raise ValueError(
                     f"`{self.path}` expects a resolution of shape {shape}, or a single one; "
                     f"received shape {value.shape} in the file."
                 )
-            self.resolution.assign(np.broadcast_to(value, shape))
+            self.scale.assign(np.broadcast_to(value, shape))
         if self.seed_generator is not None and "seed" in store.keys():
             self.seed_generator.state.assign(store["seed"])
 
@@ -201,6 +284,8 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
             "resolution": None if resolution is None else resolution.tolist(),
             "initial_error": self.initial_error,
             "seed": self.seed,
+            "learn_resolution": self.learn_resolution,
+            "max_count": self.max_count,
         }
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 
 from training.config import (
     DEFAULT_MODELS,
+    FEEDBACKS,
     MODELS,
     OPTIMIZERS,
     PRECISIONS,
+    READOUTS,
+    ROUNDINGS,
     SCHEDULES,
     TASK_NAMES,
     make_config,
@@ -56,6 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--order", type=int, metavar="INT", help="order of the memory")
     add("--theta", type=float, metavar="FLOAT", help="window of the memory in steps")
     add("--memory-d", type=int, metavar="INT", help="number of memories")
+    add("--permutation", type=int, metavar="INT", help="seed of the order of pixels (psmnist)")
     add("--hidden", choices=("dense", "rnn"), help="hidden units: ReLU layer or tanh recurrence")
 
     add = parser.add_argument_group("training (default: recipe)").add_argument
@@ -66,6 +70,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("--clip-norm", type=float, metavar="FLOAT", help="bound on the norm of the gradient")
     add("--optimizer", choices=OPTIMIZERS, help="optimizer (recipe: adam)")
     add("--dropout", type=float, metavar="FLOAT", help="dropout before the readout (recipe: 0)")
+    add("--memory-dropout", type=float, metavar="FLOAT", help="dropout on the quantized memory")
+    add("--readout", choices=READOUTS, help="of the last step, or of several")
+    add("--readout-steps", type=int, metavar="INT", help="number of last steps to read out")
+    add("--simulated-steps", type=int, metavar="INT",
+        help="train recurrent hidden units on the last steps only")  # fmt: skip
 
     add = parser.add_argument_group(
         "resolutions of the hybrid models, annealed geometrically at every step (default: recipe)"
@@ -74,7 +83,16 @@ def make_parser() -> argparse.ArgumentParser:
     add("--memory-resolution", type=float, metavar="FLOAT", help="final, memory activity")
     add("--hidden-resolution", type=float, metavar="FLOAT", help="final, hidden activity")
     add("--anneal-fraction", type=float, metavar="FLOAT", help="share of all steps until final")
-    add("--memory-feedback", choices=("exact", "quantized"), help="what the memory recurs on")
+    add("--memory-feedback", choices=FEEDBACKS, help="what the memory recurs on")
+    add("--rounding", choices=ROUNDINGS, help="diffused, or a control without memory")
+    add("--bit-budget", type=float, metavar="FLOAT",
+        help="learn the resolutions under this many activity bits")  # fmt: skip
+    add("--memory-bits", type=float, metavar="FLOAT", help="bits of each memory neuron, by range")
+    add("--hidden-bits", type=float, metavar="FLOAT", help="bits of each hidden neuron, by range")
+    add("--memory-max-count", type=int, metavar="INT", help="cut larger counts of the memory")
+    add("--hidden-max-count", type=int, metavar="INT", help="cut larger counts of hidden units")
+    add("--start-bits", type=float, metavar="FLOAT", help="bits at the start")
+    add("--input-resolution", type=float, metavar="FLOAT", help="quantize the input too")
     add("--initial-error", choices=("uniform", "zeros", "half"), help="first diffusion error")
 
     add = parser.add_argument_group("machine").add_argument
@@ -136,7 +154,7 @@ def _train_all(configs, options):
     from training.tasks import load_task
 
     started = time.monotonic()
-    task = load_task(options.task, options.data_dir)
+    task = load_task(options.task, options.data_dir, configs[0].permutation)
     folders = [RunFolder(options.out / config.name) for config in configs]
 
     def folder_options(config):

@@ -14,13 +14,30 @@ def build_model(config: RunConfig, task, units: int) -> keras.Model:
     `config.seed`, so that a rebuilt model starts from the same weights.
     """
     inputs = keras.Input((task.timesteps, task.features), name="sequence")
-    hidden = _core(config, task, units)(inputs)
+    x = inputs
+    if config.input_resolution is not None and config.is_hybrid:
+        quantizer = dict(resolution=config.input_resolution, seed=config.seed * 1000 + 7)
+        x = hybrid_lmu.SigmaDelta(name="input_counts", **quantizer)(x)
+    hidden = _core(config, task, units)(x)
+    return keras.Model(inputs, _readout(config, task, hidden), name=config.model.replace("-", "_"))
+
+
+def _readout(config, task, hidden):
+    """Logits from the output of the core: of one step, or [batch, steps, units]."""
+    if config.readout == "mean":
+        # The mean of counts meets each weight once.
+        hidden = keras.layers.GlobalAveragePooling1D(name="mean_count")(hidden)
     if config.dropout:
-        hidden = keras.layers.Dropout(config.dropout, seed=config.seed * 1000 + 1)(hidden)
-    readout = keras.layers.Dense(
+        noise = None if config.readout != "leaky" else (None, 1, None)
+        drop = keras.layers.Dropout(config.dropout, noise_shape=noise, seed=config.seed * 1000 + 1)
+        hidden = drop(hidden)
+    logits = keras.layers.Dense(
         task.outputs, dtype="float32", kernel_initializer=_glorot(config, 2), name="readout"
-    )
-    return keras.Model(inputs, readout(hidden), name=config.model.replace("-", "_"))
+    )(hidden)
+    if config.readout == "leaky":
+        average = hybrid_lmu.LeakyAverage(config.readout_steps / 4, dtype="float32", name="average")
+        logits = average(logits)
+    return logits
 
 
 def solve_units(config: RunConfig, task) -> int:
@@ -65,11 +82,7 @@ def _core(config, task, units):
         cell = cell_class[config.model](units, seed=config.seed, **_rnn_kernels(config))
         return keras.layers.RNN(
             hybrid_lmu.HybridCell(
-                cell,
-                resolution=config.start_resolution,
-                initial_error=config.initial_error,
-                seed=config.seed * 1000 + 5,
-                name="hybrid_cell",
+                cell, quantizer=_quantizer(config, "hidden", units), name="hybrid_cell"
             ),
             **options,
         )
@@ -87,13 +100,34 @@ def _core(config, task, units):
     if config.model == "lmu":
         return hybrid_lmu.HybridLMU(seed=config.seed, **options)
     return hybrid_lmu.HybridLMU(
-        memory_resolution=config.start_resolution,
-        hidden_resolution=config.start_resolution,
+        memory_quantizer=_quantizer(config, "memory", config.memory_d * config.order),
+        hidden_quantizer=_quantizer(config, "hidden", units),
         memory_feedback=config.memory_feedback,
-        initial_error=config.initial_error,
+        memory_dropout=config.memory_dropout,
+        simulation=config.simulated_steps or "auto",
+        return_last=config.readout_steps if config.readout != "last" else None,
         seed=config.seed * 1000 + 5,
         **options,
     )
+
+
+def _quantizer(config, name, size):
+    """The quantizer of an activity of `size` neurons, at the resolution that training starts at."""
+    common = dict(
+        resolution=config.start_resolution,
+        learn_resolution=config.bit_budget is not None,
+        max_count=getattr(config, f"{name}_max_count"),
+        dtype="float32",
+        name=f"{name}_quantizer",
+    )
+    if config.memory_bits is not None:
+        common["resolution"] = np.full(size, config.start_resolution)
+    seed = config.seed * 1000 + {"memory": 5, "hidden": 6}[name]
+    if config.rounding == "memoryless":
+        return hybrid_lmu.RoundingQuantizer(**common)
+    if config.rounding == "stochastic":
+        return hybrid_lmu.StochasticQuantizer(seed=seed, **common)
+    return hybrid_lmu.SigmaDeltaQuantizer(initial_error=config.initial_error, seed=seed, **common)
 
 
 def _hidden_cell(config, units):
@@ -103,6 +137,8 @@ def _hidden_cell(config, units):
 
 
 def _encoder(config, task):
+    if config.input_resolution is not None and config.is_hybrid:
+        return None  # the counts themselves
     # One pixel into one memory: a gain of one, so that the memory holds the signal itself.
     same = task.features == config.memory_d == 1
     return keras.initializers.Ones() if same else _glorot(config, 6)

@@ -28,13 +28,13 @@ class EpochRecorder(keras.callbacks.Callback):
         folder: `RunFolder` to write to.
         task: `TaskData`; only its validation split is used.
         config: `RunConfig`.
-        final_resolutions: value of each resolution variable at which an epoch competes.
+        first_epoch: the first epoch, from 0, that competes.
     """
 
-    def __init__(self, folder, task, config, final_resolutions=()):
+    def __init__(self, folder, task, config, first_epoch=0):
         super().__init__()
         self.folder, self.task, self.config = folder, task, config
-        self.final_resolutions = list(final_resolutions)
+        self.first_epoch = first_epoch
         self.history: dict[str, list] = {"epoch": []}
         self.best = None
         self.trained_seconds = 0.0  # the parts before a resume included; a killed epoch's is lost
@@ -64,7 +64,7 @@ class EpochRecorder(keras.callbacks.Callback):
         if resolutions:
             logs["resolutions"] = resolutions
         self._append(epoch, logs)
-        self._keep_best(epoch, logs, resolutions)
+        self._keep_best(epoch, logs)
         arrays = {
             name: keras.ops.convert_to_numpy(variable)
             for name, variable in training_variables(self.model)
@@ -85,8 +85,8 @@ class EpochRecorder(keras.callbacks.Callback):
             plain = [float(v) for v in value] if isinstance(value, list) else float(value)
             self.history.setdefault(key, []).append(plain)
 
-    def _keep_best(self, epoch, logs, resolutions):
-        if not np.allclose(resolutions, self.final_resolutions, rtol=1e-5):
+    def _keep_best(self, epoch, logs):
+        if epoch < self.first_epoch:
             return
         score = logs[self.score_key] * (1 if self.task.kind == "classes" else -1)
         rank = [score, -logs["val_loss"]]

@@ -13,7 +13,7 @@ from training.models import build_model, count_parameters, solve_units, uses_ker
 from training.progress import ProgressLine
 from training.recorder import EpochRecorder, restore
 from training.runfolder import RunFolder
-from training.schedule import annealing, final_resolutions
+from training.schedule import annealing, first_final_epoch
 from training.scores import evaluate
 
 NON_SPIKING_RESOLUTION = 2.0**20
@@ -80,7 +80,7 @@ def _train(config, task, units, folder, stream, label):
     steps = config.epochs * len(batches)
     with device_scope(config.devices):
         model = compiled_model(config, task, units, steps)
-        recorder = EpochRecorder(folder, task, config, final_resolutions(config, model))
+        recorder = EpochRecorder(folder, task, config, first_final_epoch(config, len(batches)))
         start = restore(model, recorder, folder)
         model.fit(
             batches,
@@ -90,7 +90,7 @@ def _train(config, task, units, folder, stream, label):
             verbose=0,
             callbacks=[
                 SetEpoch(batches),
-                *annealing(config, len(batches)),
+                *annealing(config, len(batches), task.train.x),
                 recorder,
                 ProgressLine(label, config.epochs, len(batches), recorder.score_key, stream),
             ],

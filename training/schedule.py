@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 import hybrid_lmu
-from training.config import RunConfig
+from training.config import HYBRID_LMUS, RunConfig
 
 # Parts of the path of a HybridLMU's resolution variables.
 PATTERNS = {"memory": "memory_quantizer", "hidden": "hidden"}
@@ -28,14 +28,16 @@ def mean_resolutions(model: keras.Model) -> list[float]:
 
 
 def final_by_name(config: RunConfig) -> dict[str, float]:
-    """{activity: final resolution} of the hybrid models, {} for the others."""
-    if config.model == "hybrid-lmu":
+    """{activity: final resolution} of the hybrid models, {} for the others and under budgets."""
+    if config.budgeted:
+        return {}
+    if config.model in HYBRID_LMUS:
         return {"memory": config.memory_resolution, "hidden": config.hidden_resolution}
     return {"hidden": config.hidden_resolution} if config.is_hybrid else {}
 
 
 def final_resolutions(config: RunConfig, model: keras.Model) -> list[float]:
-    """The final value of every resolution variable of `model`, in the model's order."""
+    """The final value of every annealed resolution variable of `model`, in the model's order."""
     final = final_by_name(config)
     return [
         final["memory" if "memory_quantizer" in path else "hidden"]
@@ -43,20 +45,49 @@ def final_resolutions(config: RunConfig, model: keras.Model) -> list[float]:
     ]
 
 
-def annealing(config: RunConfig, steps_per_epoch: int) -> list:
-    """`AnnealResolution` callbacks from the start to the final resolution of each activity.
+def first_final_epoch(config: RunConfig, steps_per_epoch: int) -> int:
+    """The first epoch, from 0, whose last step is at the final resolutions."""
+    if not config.is_hybrid:
+        return 0
+    return anneal_steps(config, steps_per_epoch) // steps_per_epoch
 
-    They log "memory_resolution" and "hidden_resolution"; empty for models without quantizers.
+
+def annealing(config: RunConfig, steps_per_epoch: int, x: np.ndarray) -> list:
+    """Callbacks that take the resolutions to their final values; [] without quantizers.
+
+    `AnnealResolution` for each activity, which log "memory_resolution" and "hidden_resolution", or
+    `BitBudget`, measured on the first of the training sequences `x`.
     """
     steps = anneal_steps(config, steps_per_epoch)
+    if config.budgeted and config.is_hybrid:
+        return _budgets(config, steps, x[: config.budget_samples])
     return [
         hybrid_lmu.AnnealResolution(
             _geometric(config.start_resolution, final, steps),
-            name=PATTERNS[activity] if config.model == "hybrid-lmu" else "*",
+            name=PATTERNS[activity] if config.model in HYBRID_LMUS else "*",
             log_name=f"{activity}_resolution",
         )
         for activity, final in final_by_name(config).items()
     ]
+
+
+def _budgets(config, steps, x):
+    def budget(bits, name="*", log_name="activity_bits"):
+        falling = _linear(config.start_bits, bits, steps)
+        return hybrid_lmu.BitBudget(falling, x, config.batch_size, name, log_name)
+
+    if config.bit_budget is not None:
+        return [budget(config.bit_budget)]
+    return [
+        budget(config.memory_bits, PATTERNS["memory"], "memory_bits"),
+        budget(config.hidden_bits, PATTERNS["hidden"], "hidden_bits"),
+    ]
+
+
+def _linear(start, final, steps):
+    if steps == 0:
+        return final
+    return keras.optimizers.schedules.PolynomialDecay(float(start), steps, float(final))
 
 
 def _geometric(start, final, steps):

@@ -18,6 +18,7 @@ are the width of the wire; a negative count widens the range, so the sign is inc
 import numpy as np
 
 _LARGEST_HISTOGRAM = 2**22
+_BLOCK = 2**15
 
 
 def bit_length(counts):
@@ -55,19 +56,31 @@ class CountStatistics:
             )
         if not len(counts):
             return
-        counts = counts.astype("int64")
-        low, high = counts.min(axis=0), counts.max(axis=0)
+        low, high = (x.astype("int64") for x in (counts.min(axis=0), counts.max(axis=0)))
         self.low = low if not self.steps else np.minimum(self.low, low)
         self.high = high if not self.steps else np.maximum(self.high, high)
         self.steps += len(counts)
-        self._update_histogram(counts)
+        self._widen_histogram()
+        cells = 0 if self.histogram is None else self.histogram.size
+        # Blocks that stay in the cache, but are not smaller than the histogram.
+        rows = max(1, max(_BLOCK, cells) // self.neurons)
+        for start in range(0, len(counts), rows):
+            self._add(counts[start : start + rows].astype("int64"))
+
+    def _add(self, counts):
         if self.histogram is None:
             size = np.abs(counts)
             self.zeros += int(np.sum(size == 0))
             self.length_sum += int(np.sum(bit_length(size)))
             self.count_sum += int(np.sum(size))
+            return
+        shape = self.histogram.shape
+        counts += np.arange(shape[0]) * shape[1] - self.origin
+        added = np.bincount(counts.ravel(), minlength=self.histogram.size)
+        self.histogram += added.reshape(shape)
 
-    def _update_histogram(self, counts):
+    def _widen_histogram(self):
+        """Make room for all counts from the lowest to the highest."""
         if self.histogram is None:
             return
         old = self.histogram.shape[1]
@@ -83,9 +96,6 @@ class CountStatistics:
         else:
             self.histogram = np.zeros((self.neurons, levels), dtype="int64")
         self.origin = start
-        cells = counts - start + np.arange(self.neurons) * levels
-        added = np.bincount(cells.ravel(), minlength=self.neurons * levels)
-        self.histogram += added.reshape(self.neurons, levels)
 
     def _spill(self):
         """Replace the histogram by its sums."""

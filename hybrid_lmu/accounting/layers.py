@@ -14,7 +14,8 @@ import keras
 from keras import ops
 
 from hybrid_lmu.accounting.cells import check_cell, class_key
-from hybrid_lmu.accounting.signals import FromInput, Meeting, Raw, matrix
+from hybrid_lmu.accounting.parallel import pairs_at_once
+from hybrid_lmu.accounting.signals import FromInput, Learned, Meeting, Raw, matrix
 from hybrid_lmu.accounting.watch import FeedforwardLMU, WatchedCell
 
 LAYERS = {}
@@ -35,7 +36,7 @@ TRANSPARENT = {
 class LayerCall:
     """One call of a layer: `inputs` is a list of `Signal`s, `mask` booleans [batch, time] or None.
 
-    `run` calls the layer once more, on other tensors.
+    `run` calls the layer once more, on other tensors. `caught` is what `parallel.caught` gave.
     """
 
     inputs: list
@@ -44,6 +45,7 @@ class LayerCall:
     states: list | None = None
     kwargs: dict = field(default_factory=dict)
     run: Any = None
+    caught: dict = field(default_factory=dict)
 
     @property
     def x(self):
@@ -130,12 +132,13 @@ def _activation(layer, tape, call):
 
 @register_layer("keras", "GlobalAveragePooling1D")
 def _average(layer, tape, call):
-    # An average over T steps of n / w is an integer over T * w.
-    if call.mask is not None or not scalar(call.x.resolution):
+    # An average over T steps of n / w is an integer over T * w; w may be one per neuron.
+    resolution, last = call.x.resolution, layer.data_format == "channels_last"
+    per_neuron = known(resolution) and len(resolution.shape) == 1 and last
+    if call.mask is not None or not (scalar(resolution) or per_neuron):
         return None
-    axis = 1 if layer.data_format == "channels_last" else 2
-    steps = ops.shape(call.x.tensor)[axis]
-    return call.x.resolution * ops.cast(steps, call.x.resolution.dtype)
+    steps = ops.shape(call.x.tensor)[1 if last else 2]
+    return resolution * ops.cast(steps, resolution.dtype)
 
 
 @register_layer("keras", "Concatenate")
@@ -223,7 +226,6 @@ def _time_distributed(layer, tape, call):
 @register_layer("keras", "LSTM")
 @register_layer("keras", "GRU")
 @register_layer("hybrid_lmu", "HybridRNN")
-@register_layer("hybrid_lmu", "HybridLMU")
 @register_layer("hybrid_lmu", "LegendreMemory")
 def _rnn(layer, tape, call, name=""):
     initial = call.kwargs.get("initial_state")
@@ -235,6 +237,14 @@ def _rnn(layer, tape, call, name=""):
         layer.go_backwards,
         name,
     )
+
+
+@register_layer("hybrid_lmu", "HybridLMU")
+def _hybrid_lmu(layer, tape, call):
+    pairs = pairs_at_once(layer, call)
+    if pairs is None:
+        return _rnn(layer, tape, call)
+    return _add_sequence(layer.cell.state_size, tape, call, pairs, None)
 
 
 @register_layer("keras", "Bidirectional")
@@ -286,18 +296,31 @@ def watch_sequence(cell, tape, call, initial_state, go_backwards, name):
         mask = None if mask is None else ops.flip(mask, axis=1)
         if known(resolution) and len(resolution.shape) == len(x.shape):
             resolution = ops.flip(resolution, axis=1)
-    tape.sequence(x, mask)
-    tape.state(sum(keras.tree.flatten(watched.inner_size)))
-    start, output_resolution, pairs = 0, None, []
+    start, pairs = 0, []
     for meeting, width in watched.layout:
         if meeting.resolution is FromInput:
             meeting = replace(meeting, resolution=resolution)
         pairs.append((meeting, recording[..., start : start + width]))
         start += width
-        if meeting.role in ("activity", "output"):
-            output_resolution = meeting.resolution
+    return _add_sequence(watched.inner_size, tape, call, pairs, mask, name)
+
+
+def _add_sequence(state_size, tape, call, pairs, mask, name=""):
+    """Put the pairs of a recurrent layer on the tape; return the resolution of its output."""
+    tape.sequence(call.x.tensor, mask)
+    tape.state(sum(keras.tree.flatten(state_size)))
+    pairs = [(_with_resolution(meeting), tensor) for meeting, tensor in pairs]
     tape.add(pairs, mask, name)
+    found = [m.resolution for m, _ in pairs if m.role in ("activity", "output")]
+    output_resolution = found[-1] if found else None
     return ops.convert_to_tensor(output_resolution) if known(output_resolution) else None
+
+
+def _with_resolution(meeting):
+    learned = isinstance(meeting.resolution, Learned)
+    return (
+        replace(meeting, resolution=meeting.resolution.quantizer.resolution) if learned else meeting
+    )
 
 
 def _lmu_cells(layer):
@@ -310,6 +333,7 @@ def _lmu_cells(layer):
 # What a rule will look into, for the check before anything runs.
 CHECKED = {
     _rnn: lambda layer: [layer.cell],
+    _hybrid_lmu: lambda layer: [layer.cell],
     _bidirectional: lambda layer: [layer.forward_layer, layer.backward_layer],
     _time_distributed: lambda layer: [layer.layer],
     _keras_lmu: _lmu_cells,

@@ -2,7 +2,8 @@
 
 The model runs as it is, compiled, with `training=False`; only `call` of its layers is replaced for
 the time of the tracing by one that also tells a `Tape` what went in and out. Recurrent layers run a
-second time, around a cell that outputs all of its signals; they are counted after the loop.
+second time, around a cell that outputs all of its signals; they are counted after the loop. Where a
+`HybridLMU` computes all steps at once, its own run is recorded (see `parallel`).
 What comes back from the device are sums, and the counts of quantized activities. The model's
 variables (states, seeds) are put back afterwards.
 """

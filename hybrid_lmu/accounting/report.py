@@ -118,8 +118,9 @@ def record_activity(model, x, batch_size=32):
 
     Returns:
         ``{name: Activity}`` with `counts`, int64 [samples, time, neurons] (masked steps included),
-        and `resolution`, a number or one per neuron. The counts of `HybridLMU` and other recurrent
-        layers are those of a second run; with random initial errors they differ from the first.
+        and `resolution`, a number or one per neuron. The counts of recurrent layers are those of a
+        second run, but for a `HybridLMU` that computes all steps at once; with random initial
+        errors they differ from the first.
 
     Raises:
         ValueError: as `activity_report`, and if the batches have sequences of different lengths.

@@ -69,6 +69,18 @@ class FromInput:
     """Resolution of a signal that is the input of a loop over time: filled in after the loop."""
 
 
+class Learned:
+    """Resolution that a quantizer has learned: a tensor, so it is computed after the loop."""
+
+    def __init__(self, quantizer):
+        self.quantizer = quantizer
+
+
+def resolution_of(quantizer):
+    """The variable of a quantizer's resolution, `Learned`, or None if it is non-spiking."""
+    return quantizer.scale if quantizer.log_gain is None else Learned(quantizer)
+
+
 class Raw:
     """Resolution of an input of the model: 1 if it turns out to be integers, of at most 15, in all
     of the data, else none."""

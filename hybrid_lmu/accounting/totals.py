@@ -64,7 +64,8 @@ class ProductTotals:
             size, outputs = weight.size, weight.shape[1]
             fan_out = np.count_nonzero(weight, axis=1)
             counts = [float(self.sums["positions"]) * size]
-            counts += [float(self.sums[key] @ fan_out) for key in ("events", "units", "graded")]
+            for key in ("events", "units", "graded"):  # of a real signal, only its events
+                counts.append(float(self.sums[key] @ fan_out) if key in self.sums else 0.0)
         nonzero = np.count_nonzero(weight)
         bits = int(np.ceil(np.log2(self.high - self.low + 1))) if self.integer() else 8
         return self._row(meeting.kind, size, nonzero, outputs, bits, counts, samples)

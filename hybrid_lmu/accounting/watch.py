@@ -16,7 +16,15 @@ from hybrid_lmu.accounting.cells import (
     class_key,
     memory_pairs,
 )
-from hybrid_lmu.accounting.signals import FromInput, Meeting, Signal, coarsest, matrix, prefixed
+from hybrid_lmu.accounting.signals import (
+    FromInput,
+    Meeting,
+    Signal,
+    coarsest,
+    matrix,
+    prefixed,
+    resolution_of,
+)
 
 
 def policies(cell):
@@ -105,7 +113,7 @@ def _watch_stack(cell, x, states):
 
 
 def _watch_hybrid(cell, x, states):
-    resolution = cell.quantizer.resolution
+    resolution = resolution_of(cell.quantizer)
     pairs = cell_pairs(cell.cell, [x], Signal(states[0], _fed_back(cell)))
     output, states = cell(x.tensor, states)
     return (
@@ -122,15 +130,27 @@ def _activity(name, tensor, resolution, held):
 
 def _watch_hybrid_lmu(cell, x, states):
     signals, states = cell.signals(x.tensor, states)
-    memory = cell.memory_quantizer.resolution
-    hidden = cell.hidden.quantizer.resolution
+    output, pairs = hybrid_lmu_pairs(cell, x, signals)
+    return output, states, pairs
+
+
+def hybrid_lmu_pairs(cell, x, signals):
+    """Return ``(output Signal, pairs)`` from the `HybridLMUCell.signals` of one step or of all.
+
+    Args:
+        cell: a `HybridLMUCell`.
+        x: its input as a Signal.
+        signals: dictionary of tensors [batch, features] or [batch, time, features].
+    """
+    memory = resolution_of(cell.memory_quantizer)
+    hidden = resolution_of(cell.hidden.quantizer)
     width, split = x.tensor.shape[-1], cell.memory.output_size
 
     pairs = []
     if cell.kernel is not None:
-        parts = [Signal(signals["encoder"][:, :width], x.resolution, "input")]
+        parts = [Signal(signals["encoder"][..., :width], x.resolution, "input")]
         if cell.hidden_to_memory:
-            parts.append(Signal(signals["encoder"][:, width:], hidden, "hidden"))
+            parts.append(Signal(signals["encoder"][..., width:], hidden, "hidden"))
         pairs += matrix("kernel", "input", cell.kernel, parts)
     if cell.memory_to_memory:
         recurrent = Signal(signals["memory_recurrent"], memory)
@@ -140,28 +160,28 @@ def _watch_hybrid_lmu(cell, x, states):
         cell.memory.order,
         cell.memory.initial_theta,
         cell.memory.discretizer,
-        Signal(signals["memory_state"], memory if cell.memory_feedback == "quantized" else None),
+        Signal(signals["memory_state"], memory if cell.memory_feedback != "exact" else None),
         Signal(signals["memory_input"], x.resolution if direct else None),
     )
     if memory is not None:
-        held = cell.memory_to_memory or cell.memory_feedback == "quantized"
+        held = cell.memory_to_memory or cell.memory_feedback != "exact"
         pairs.append(_activity("memory", signals["memory"], memory, held))
     if cell.hidden_cell is None:
         resolution = None if cell.input_to_hidden else memory
-        return Signal(signals["hidden"], resolution), states, pairs
-    parts = [Signal(signals["hidden_input"][:, :split], memory, "memory")]
+        return Signal(signals["hidden"], resolution), pairs
+    parts = [Signal(signals["hidden_input"][..., :split], memory, "memory")]
     if cell.input_to_hidden:
-        parts.append(Signal(signals["hidden_input"][:, split:], x.resolution, "input"))
+        parts.append(Signal(signals["hidden_input"][..., split:], x.resolution, "input"))
     h = Signal(signals["hidden_recurrent"], _fed_back(cell.hidden))
     pairs += _hidden(cell_pairs(cell.hidden.cell, parts, h))
     held = cell.hidden.output_state in (None, 0)
     pairs.append(_activity("hidden", signals["hidden"], hidden, held))
-    return Signal(signals["hidden"], hidden), states, pairs
+    return Signal(signals["hidden"], hidden), pairs
 
 
 def _fed_back(hybrid):
     """Resolution of the first state of a `HybridCell`."""
-    return hybrid.quantizer.resolution if hybrid.output_state in (None, 0) else None
+    return resolution_of(hybrid.quantizer) if hybrid.output_state in (None, 0) else None
 
 
 def _hidden(pairs):

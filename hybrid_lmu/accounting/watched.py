@@ -8,17 +8,8 @@ from keras import ops
 
 from hybrid_lmu.accounting.exclusions import ACTIVATION_OPERATIONS
 from hybrid_lmu.accounting.layers import LayerCall, known
+from hybrid_lmu.accounting.parallel import caught, replaced
 from hybrid_lmu.accounting.signals import Meeting, Signal
-
-
-@contextlib.contextmanager
-def _replaced(owner, name, function):
-    """Give an object another method, and put its own back."""
-    object.__setattr__(owner, name, function)
-    try:
-        yield
-    finally:
-        object.__delattr__(owner, name)
 
 
 def watched_layer(layer, rule, path, tape):
@@ -31,7 +22,8 @@ def watched_layer(layer, rule, path, tape):
         states = None
         if getattr(layer, "stateful", False) and getattr(layer, "states", None) is not None:
             states = keras.tree.map_structure(ops.copy, list(layer.states))
-        output = original(*args, **kwargs)
+        with caught(layer) as parts:
+            output = original(*args, **kwargs)
         arguments = dict(signature.bind(*args, **kwargs).arguments)
         arguments.update(arguments.pop("kwargs", {}))
         inputs = keras.tree.flatten(arguments.pop(next(iter(arguments))))
@@ -46,13 +38,13 @@ def watched_layer(layer, rule, path, tape):
                 Signal(x, trace.resolution, dtype=trace.dtype)
                 for x, trace in zip(inputs, traces, strict=True)
             ]
-            details = LayerCall(signals, output, masks[0], states, arguments, original)
+            details = LayerCall(signals, output, masks[0], states, arguments, original, parts)
             resolution = rule(layer, tape, details)
         dtypes = [trace.dtype for trace in traces]
         tape.remember(output, resolution, _output_mask(layer, inputs, masks), dtypes)
         return output
 
-    return _replaced(layer, name, call)
+    return replaced(layer, name, call)
 
 
 def _output_mask(layer, inputs, masks):
@@ -87,7 +79,7 @@ def watched_operation(operation, path, tape):
         tape.remember(output, trace.resolution if name == "Relu" else None, None, [trace.dtype])
         return output
 
-    return _replaced(operation, "call", call)
+    return replaced(operation, "call", call)
 
 
 @contextlib.contextmanager

@@ -133,13 +133,13 @@ def test_a_hybrid_lmu_is_tested_once_more_with_every_step_simulated(digits, scor
 
 def test_both_tests_run_the_path_that_they_name(digits, monkeypatch):
     taken = []
-    ask = hybrid_lmu.HybridLMU.computes_last_step_only
+    ask = hybrid_lmu.HybridLMU.computes_last_steps_only
 
     def note(layer, *arguments):
         taken.append(ask(layer, *arguments))
         return taken[-1]
 
-    monkeypatch.setattr(hybrid_lmu.HybridLMU, "computes_last_step_only", note)
+    monkeypatch.setattr(hybrid_lmu.HybridLMU, "computes_last_steps_only", note)
     record = train(digits, [99.9], epochs=1)
     assert taken == sorted(taken, reverse=True)
     assert taken[0] and not taken[-1]  # traced anew after the switch
@@ -194,13 +194,17 @@ def configs(*arguments):
     return time_to_accuracy.make_configs(time_to_accuracy.parser().parse_args(arguments))
 
 
-def test_options_are_for_the_lmus_and_the_short_recipe_for_the_hybrid_one():
+def test_options_are_for_the_lmus_and_psmnist_has_short_recipes():
     hybrid, lmu, lstm, gru = configs("--learning-rate", "0.5", "--jit", "on", "--seed", "2")
-    short = time_to_accuracy.SHORT_RECIPES["psmnist"]["hybrid-lmu"] | {"learning_rate": 0.5}
-    assert hybrid == make_config("psmnist", "hybrid-lmu", 2, jit="on", **short)
-    assert lmu == make_config("psmnist", "lmu", 2, jit="on", learning_rate=0.5)
-    assert lstm == make_config("psmnist", "lstm", 2, jit="on")
-    assert gru == make_config("psmnist", "gru", 2, jit="on")
+
+    def short(model, **options):
+        recipe = time_to_accuracy.SHORT_RECIPES["psmnist"][model]
+        return make_config("psmnist", model, 2, recipe, jit="on", **options)
+
+    assert hybrid == short("hybrid-lmu", learning_rate=0.5)
+    assert lmu == short("lmu", learning_rate=0.5)
+    assert lstm == short("lstm")
+    assert gru == short("gru")
     assert configs("--task", "digits")[0] == make_config("digits", "hybrid-lmu")
 
 

@@ -45,6 +45,21 @@ def test_an_average_over_time_stays_an_integer_code():
     assert rows(report)["dense/kernel"]["graded_acs"] == 6 * 3
 
 
+def test_an_average_over_time_of_one_resolution_per_neuron():
+    model = sequential(
+        keras.Input((4, 3)),
+        hybrid_lmu.SigmaDelta(resolution=[2.0, 3.0, 7.0], initial_error="half"),
+        layers.GlobalAveragePooling1D(),
+        layers.Dense(5, name="dense"),
+    )
+    # Every step the same counts: w * x is an integer, so that their sum is 4 * w * x.
+    x = np.broadcast_to(np.array([1.5, -2 / 3, 3 / 7], "float32"), (6, 4, 3))
+    (row,) = activity_report(model, x).products
+    assert row["input_resolution"] == pytest.approx(4 * (2 + 3 + 7) / 3)
+    assert row["graded_acs"] == 4 * (3 + 2 + 3) * 5
+    assert row["effective_acs"] == 3 * 5 and row["effective_macs"] == 0
+
+
 @pytest.mark.parametrize(
     "between",
     [

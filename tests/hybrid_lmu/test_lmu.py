@@ -26,6 +26,13 @@ CONNECTIONS = {
         "memory_to_memory": True,
         "input_to_hidden": True,
     },
+    "integrated feedback": {"memory_feedback": "integrated"},
+    "integrated feedback, all connections": {
+        "memory_feedback": "integrated",
+        "hidden_to_memory": True,
+        "memory_to_memory": True,
+        "input_to_hidden": True,
+    },
     "trainable theta": {"trainable_theta": True},
 }
 connections = pytest.mark.parametrize("options", CONNECTIONS.values(), ids=CONNECTIONS)
@@ -129,7 +136,7 @@ def test_last_step_alone_has_the_distribution_of_the_full_simulation():
     full.build(one.shape)
     auto.build(one.shape)
     full.set_weights(auto.get_weights())
-    assert auto.computes_last_step_only(one) and not full.computes_last_step_only(one)
+    assert auto.computes_last_steps_only(one) and not full.computes_last_steps_only(one)
     a, b = to_numpy(auto(one)).astype("float64"), to_numpy(full(one)).astype("float64")
     for power in (1, 2):
         difference = (a**power).mean(0) - (b**power).mean(0)
@@ -140,7 +147,7 @@ def test_last_step_alone_has_the_distribution_of_the_full_simulation():
 
 def test_last_step_alone_is_taken_only_where_it_is_valid():
     uniform = {"initial_error": "uniform"}
-    assert lmu("Dense", **uniform).computes_last_step_only(x)
+    assert lmu("Dense", **uniform).computes_last_steps_only(x)
     for hidden, options in (
         ("Dense", {}),  # initial error "half": not uniform
         ("SimpleRNN", uniform),
@@ -153,8 +160,8 @@ def test_last_step_alone_is_taken_only_where_it_is_valid():
         ("Dense", {**uniform, "memory_to_memory": True}),
         ("Dense", {**uniform, "unroll": True}),
     ):
-        assert not lmu(hidden, **options).computes_last_step_only(x)
-    assert not lmu("Dense", **uniform).computes_last_step_only(x, mask=np.ones((3, 24), bool))
+        assert not lmu(hidden, **options).computes_last_steps_only(x)
+    assert not lmu("Dense", **uniform).computes_last_steps_only(x, mask=np.ones((3, 24), bool))
 
 
 @connections
@@ -249,7 +256,7 @@ def test_dropout_is_drawn_per_sequence_and_only_in_training():
     first, second = to_numpy(layer(x, training=True)), to_numpy(layer(x, training=True))
     assert np.abs(first - calm).max() > 1e-3 and np.abs(first - second).max() > 1e-3
     stateless = lmu("Dense", dropout=0.5, **none)
-    assert stateless.computes_last_step_only(x)
+    assert stateless.computes_last_steps_only(x)
     repeated = np.repeat(x[:1], 400, axis=0)
     dropped = to_numpy(stateless(repeated, training=True))
     assert len(np.unique(np.round(dropped, 4), axis=0)) == 4  # 2 inputs, each kept or not
@@ -281,7 +288,7 @@ def test_signals_are_what_the_weights_see():
         ({"memory_feedback": "none"}, "`memory_feedback` must be one of 'exact', 'quantized'"),
         ({"dropout": 1.0}, r"`dropout` must be in \[0, 1\); received: 1.0"),
         ({"memory_resolution": -1}, "`resolution` must be a finite number > 0"),
-        ({"simulation": "steps"}, "`simulation` must be one of 'auto', 'full'"),
+        ({"simulation": "steps"}, "`simulation` must be 'auto', 'full' or a number"),
     ],
 )
 def test_bad_arguments(arguments, message):

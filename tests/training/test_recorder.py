@@ -18,7 +18,7 @@ def setting(tmp_path, monkeypatch):
          keras.layers.Dense(10)]
     )  # fmt: skip
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    recorder = EpochRecorder(folder, load_task("digits"), RunConfig(), final_resolutions=[2.0])
+    recorder = EpochRecorder(folder, load_task("digits"), RunConfig(), first_epoch=1)
     recorder.set_model(model)
 
     def end_epoch(epoch, accuracy, resolution=2.0, loss=1.0):

@@ -1,9 +1,15 @@
 import pytest
 
 import hybrid_lmu
-from training.config import HYBRID_MODELS, make_config
+from training.config import HYBRID_LMUS, HYBRID_MODELS, make_config
 from training.models import build_model
-from training.schedule import anneal_steps, annealing, final_resolutions, mean_resolutions
+from training.schedule import (
+    anneal_steps,
+    annealing,
+    final_resolutions,
+    first_final_epoch,
+    mean_resolutions,
+)
 from training.tasks import load_task
 
 
@@ -13,6 +19,8 @@ from training.tasks import load_task
 def test_the_last_epoch_ends_at_the_final_resolution(epochs, fraction, steps_per_epoch, steps):
     config = make_config("digits", "hybrid-lmu", epochs=epochs, anneal_fraction=fraction)
     assert anneal_steps(config, steps_per_epoch) == steps
+    first = first_final_epoch(config, steps_per_epoch)
+    assert first * steps_per_epoch <= steps < (first + 1) * steps_per_epoch
 
 
 @pytest.mark.parametrize("name", HYBRID_MODELS)
@@ -22,7 +30,7 @@ def test_each_activity_goes_from_start_to_its_own_final_value(name, fraction):
     model = build_model(config, load_task("digits"), units=3)
     assert mean_resolutions(model) == [64.0] * len(mean_resolutions(model))
     model.compile("sgd", "mse")
-    callbacks = annealing(config, steps_per_epoch=4)
+    callbacks = annealing(config, 4, load_task("digits").train.x)
     logs = {}
     for callback in callbacks:
         callback.set_model(model)
@@ -36,7 +44,7 @@ def test_each_activity_goes_from_start_to_its_own_final_value(name, fraction):
     expected = final_resolutions(config, model)
     assert mean_resolutions(model) == pytest.approx(expected)
     assert logs["hidden_resolution"] == pytest.approx(config.hidden_resolution)
-    if name == "hybrid-lmu":
+    if name in HYBRID_LMUS:
         assert logs["memory_resolution"] == pytest.approx(5.0)
         paths = dict(zip(hybrid_lmu.resolution_variables(model), expected, strict=True))
         assert {5.0} == {value for path, value in paths.items() if "memory_quantizer" in path}
@@ -44,4 +52,4 @@ def test_each_activity_goes_from_start_to_its_own_final_value(name, fraction):
 
 
 def test_other_models_have_nothing_to_anneal():
-    assert annealing(make_config("digits", "lstm"), 4) == []
+    assert annealing(make_config("digits", "lstm"), 4, None) == []

@@ -15,11 +15,16 @@ TASKS = {
 }
 
 
-def load_task(name: str, data_dir: Path | None = None) -> TaskData:
-    """Load and check a task. ValueError: unknown name; DataNotFound: how to get the data."""
+def load_task(name: str, data_dir: Path | None = None, permutation: int = 0) -> TaskData:
+    """Load and check a task. ValueError: unknown name; DataNotFound: how to get the data.
+
+    `permutation`: seed of the order of the pixels of psmnist; the other tasks have none.
+    """
     if name not in TASKS:
         raise ValueError(f"`task` must be one of {', '.join(TASKS)}; received: {name!r}")
     module, options = TASKS[name]
+    if options.get("permuted"):
+        options = {**options, "permutation": permutation}
     return importlib.import_module(module).load(data_dir=data_dir, **options).check()
 
 

@@ -15,18 +15,18 @@ HELP = (
 )
 
 
-def load(data_dir=None, permuted=True) -> TaskData:
+def load(data_dir=None, permuted=True, permutation=0) -> TaskData:
     """[N, 784, 1] in [0, 1]; 50,000 training, 10,000 validation, 10,000 test images.
 
     Through tensorflow-datasets: from ``<data_dir>/tfds`` (or `data_dir` itself) when `data_dir`
     is given, else downloaded. Validation is the last 10,000 of its training split, whose order
-    is shuffled and fixed. Permutation: ``RandomState(0).permutation(784)``.
+    is shuffled and fixed. Permutation: ``RandomState(permutation).permutation(784)``.
     """
     images, labels = {}, {}
     for part, split in (("train", "train[:50000]"), ("validation", "train[50000:]"),
                         ("test", "test")):  # fmt: skip
         images[part], labels[part] = _read(split, data_dir)
-    order = np.random.RandomState(0).permutation(784) if permuted else np.arange(784)
+    order = np.random.RandomState(permutation).permutation(784) if permuted else np.arange(784)
     parts = {}
     for part in images:
         pixels = images[part].reshape(-1, 784)[:, order] / np.float32(255)
