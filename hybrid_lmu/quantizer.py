@@ -24,11 +24,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu.checks import check_positive_integer
-
 _FRACTION_BITS = 24
 ONE = 2**_FRACTION_BITS  # the errors' grid has this many points in [0, 1)
 
+_WITHOUT = {"resolution": "non-spiking", "limit": "no limit"}
 _NAMED_ERRORS = {"zeros": 0.0, "half": 0.5}
 
 
@@ -50,9 +49,10 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         learn_resolution: train the resolution of each neuron, ``w_j = resolution * exp(g_j)``, with
             the trainable weight `log_gain` g (zeros at first); `hybrid_lmu.BitBudget` sets the
             common factor. Default False.
-        max_count: largest size of a count; what is beyond is cut, and lost. So the activity bits
-            are at most ``log2(2 max_count + 1)``, or ``log2(max_count + 1)`` after a ReLU, for any
-            data: a few outliers would set them otherwise. Default ``None``: no limit.
+        limit: size at which the activation saturates before it is quantized, > 0: a number or one
+            per neuron. Counts are then at most ``ceil(w limit)`` in size, for any data, and so the
+            activity bits at most ``log2(2 ceil(w limit) + 1)``, or ``log2(ceil(w limit) + 1)``
+            after a ReLU; a few outliers would set them otherwise. Default ``None``: no limit.
 
     Backward: ``dy/dx = f'(x)``; there is no gradient into the diffusion error. To the learned gain,
     straight through the rounding, ``dy/dg = -(y - f(x))``: the error of an output is inverse to its
@@ -79,7 +79,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         initial_error="uniform",
         seed=None,
         learn_resolution=False,
-        max_count=None,
+        limit=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -88,9 +88,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         self.initial_error = _check_initial_error(initial_error)
         self.seed = None if seed is None else int(seed)
         self.learn_resolution = learn_resolution
-        self.max_count = (
-            None if max_count is None else check_positive_integer("max_count", max_count)
-        )
+        self.limit = None if limit is None else _check_positive("limit", limit)
         self.scale = self.log_gain = None
         uniform = self.spiking and self.initial_error == "uniform"
         self.seed_generator = keras.random.SeedGenerator(self.seed) if uniform else None
@@ -164,7 +162,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         Returns:
             ``(y, error)``: ``y`` in the dtype of `x`, and the new error in the dtype of `error`.
         """
-        a = self.activation(ops.convert_to_tensor(x))
+        a = self._saturated(self.activation(ops.convert_to_tensor(x)))
         if not self.spiking:
             return a, error
         y, error = self.emit(a, ops.convert_to_tensor(error))
@@ -179,22 +177,23 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         lost = ops.cast(ops.stop_gradient(y - a), "float32")
         return result - ops.cast(lost * (gain - ops.stop_gradient(gain)), result.dtype)
 
+    def _saturated(self, a):
+        if self.limit is None:
+            return a
+        limit = ops.convert_to_tensor(self.limit, dtype=a.dtype)
+        return ops.minimum(ops.maximum(a, -limit), limit)
+
     def emit(self, a, error):
         """The forward part of a spiking `step`, after the activation, without a gradient to it."""
+        a = self._saturated(a)  # a memory that feeds back its counts comes here directly
         levels = self.resolution * ops.cast(ops.stop_gradient(a), "float32")
         whole = ops.floor(levels)
         # The fraction less 1 is in [-1, 0], where float32 itself rounds to multiples of 2**-24, and
         # adding the error is exact.
         excess = ((levels - whole) - 1.0) + ops.cast(ops.stop_gradient(error), "float32")
         borrow = ops.floor(excess)  # -1 or 0
-        return self._output(whole + (borrow + 1.0), a.dtype), self._error_after(
-            error, excess - borrow
-        )
-
-    def _output(self, counts, dtype):
-        if self.max_count is not None:
-            counts = ops.clip(counts, -self.max_count, self.max_count)
-        return ops.cast(counts / self.resolution, dtype)
+        y = (whole + (borrow + 1.0)) / self.resolution
+        return ops.cast(y, a.dtype), self._error_after(error, excess - borrow)
 
     def _error_after(self, error, left_over):
         """The error after a step that has not emitted `left_over`."""
@@ -214,7 +213,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
             or infinity is passed on at its step and makes the last error NaN; `step` emits NaN
             from then on.)
         """
-        a = self.activation(x)
+        a = self._saturated(self.activation(x))
         if mask is not None:
             mask = ops.reshape(mask, ops.shape(mask) + (1,) * (len(x.shape) - 2))
             a = ops.where(mask, a, ops.zeros_like(a))
@@ -227,7 +226,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         added = ops.cast(fraction, "int32")
         first = ops.expand_dims(ops.cast(error * ONE, "int32"), 1)
         carry, last = self._carries(added, first, mask)
-        y = self._output(whole + ops.cast(carry, "float32"), a.dtype)
+        y = ops.cast((whole + ops.cast(carry, "float32")) / self.resolution, a.dtype)
         nothing = ops.cast(0.0 * ops.sum(fraction, axis=1), error.dtype)  # NaN if any step is
         return self.with_gradient(y, a), ops.cast(last, error.dtype) / ONE + nothing
 
@@ -285,7 +284,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
             "initial_error": self.initial_error,
             "seed": self.seed,
             "learn_resolution": self.learn_resolution,
-            "max_count": self.max_count,
+            "limit": None if self.limit is None else self.limit.tolist(),
         }
 
 
@@ -326,22 +325,24 @@ def _chunk(time):
 
 
 def _check_resolution(resolution):
-    if resolution is None:
-        return None
+    return None if resolution is None else _check_positive("resolution", resolution)
+
+
+def _check_positive(name, given):
     try:
-        value = np.asarray(resolution, dtype="float32")
+        value = np.asarray(given, dtype="float32")
     except (TypeError, ValueError):
         value = None
     if (
         value is None
-        or isinstance(resolution, (bool, str))
+        or isinstance(given, (bool, str))
         or value.ndim > 1
         or value.size == 0
         or not np.all(np.isfinite(value) & (value > 0))
     ):
         raise ValueError(
-            "`resolution` must be a finite number > 0, a 1-D sequence of them (one per neuron), "
-            f"or None for non-spiking; received: {resolution!r}"
+            f"`{name}` must be a finite number > 0, a 1-D sequence of them (one per neuron), "
+            f"or None for {_WITHOUT[name]}; received: {given!r}"
         )
     return value
 

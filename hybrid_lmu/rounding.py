@@ -27,7 +27,7 @@ class RoundingQuantizer(SigmaDeltaQuantizer):
     """Rounding to the nearest level, ``n = floor(w * f(x) + 1/2)``: no memory, no noise.
 
     Args:
-        activation, resolution, learn_resolution, max_count: see `SigmaDeltaQuantizer`.
+        activation, resolution, learn_resolution, limit: see `SigmaDeltaQuantizer`.
 
     Example:
 
@@ -67,7 +67,7 @@ class StochasticQuantizer(SigmaDeltaQuantizer):
     the step form and the sequence form give the same counts.
 
     Args:
-        activation, resolution, learn_resolution, max_count: see `SigmaDeltaQuantizer`.
+        activation, resolution, learn_resolution, limit: see `SigmaDeltaQuantizer`.
         seed: integer seed of the first draw.
     """
 

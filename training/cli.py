@@ -16,6 +16,7 @@ from training.config import (
     ROUNDINGS,
     SCHEDULES,
     TASK_NAMES,
+    UNITS,
     make_config,
 )
 from training.errors import TrainingError
@@ -81,6 +82,11 @@ def make_parser() -> argparse.ArgumentParser:
     ).add_argument
     add("--start-resolution", type=float, metavar="FLOAT", help="resolution at the start")
     add("--memory-resolution", type=float, metavar="FLOAT", help="final, memory activity")
+    add(
+        "--memory-unit",
+        choices=UNITS,
+        help="of its resolution: per unit of activity, or per deviation of each neuron",
+    )
     add("--hidden-resolution", type=float, metavar="FLOAT", help="final, hidden activity")
     add("--anneal-fraction", type=float, metavar="FLOAT", help="share of all steps until final")
     add("--memory-feedback", choices=FEEDBACKS, help="what the memory recurs on")
@@ -89,8 +95,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="learn the resolutions under this many activity bits")  # fmt: skip
     add("--memory-bits", type=float, metavar="FLOAT", help="bits of each memory neuron, by range")
     add("--hidden-bits", type=float, metavar="FLOAT", help="bits of each hidden neuron, by range")
-    add("--memory-max-count", type=int, metavar="INT", help="cut larger counts of the memory")
-    add("--hidden-max-count", type=int, metavar="INT", help="cut larger counts of hidden units")
+    add("--memory-limit", type=float, metavar="FLOAT", help="where the memory saturates")
+    add("--hidden-limit", type=float, metavar="FLOAT", help="where hidden units saturate")
     add("--start-bits", type=float, metavar="FLOAT", help="bits at the start")
     add("--input-resolution", type=float, metavar="FLOAT", help="quantize the input too")
     add("--initial-error", choices=("uniform", "zeros", "half"), help="first diffusion error")

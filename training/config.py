@@ -21,6 +21,7 @@ TASK_NAMES = ("digits", "psmnist", "smnist", "mackey-glass", "ecg")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 SCHEDULES = ("constant", "cosine")
+UNITS = ("activity", "deviation")
 ROUNDINGS = ("diffused", "memoryless", "stochastic")
 READOUTS = ("last", "mean", "leaky")
 FEEDBACKS = ("exact", "quantized", "integrated")
@@ -36,17 +37,17 @@ _MNIST = {
     ),
     # 165,000 parameters as the feed-forward LMU of Chilkuri & Eliasmith (2021), arXiv:2102.11417.
     "hybrid-lmu": dict(
-        **_MNIST_LMU, epochs=30, parameters=166_000, start_resolution=64.0,
-        memory_resolution=16.0, hidden_resolution=3.0, memory_max_count=7, hidden_max_count=7,
+        **_MNIST_LMU, epochs=30, parameters=166_000, memory_unit="deviation",
+        memory_resolution=2.0, hidden_resolution=2.0, memory_limit=3.0, hidden_limit=3.5,
         anneal_fraction=0.5, readout="mean", readout_steps=4,
     ),
     "hybrid-lmu-recurrent": dict(
-        order=256, theta=784.0, hidden="rnn", memory_dropout=0.2, dropout=0.2, bit_budget=3.4,
-        anneal_fraction=0.5, simulated_steps=32,
+        order=400, theta=784.0, hidden="rnn", learning_rate=3e-3, memory_dropout=0.2, dropout=0.2,
+        bit_budget=3.45, anneal_fraction=0.5, simulated_steps=16,
     ),
     "hybrid-lmu-integer": dict(
-        order=128, theta=784.0, hidden="dense", learning_rate=2e-3, dropout=0.4,
-        memory_feedback="integrated", input_resolution=15.0, memory_bits=4.4, hidden_bits=2.5,
+        order=128, theta=784.0, hidden="dense", learning_rate=5e-3, dropout=0.4,
+        memory_feedback="integrated", input_resolution=15.0, memory_bits=4.5, hidden_bits=2.2,
         anneal_fraction=0.5, readout="mean", readout_steps=4,
     ),
     "lmu": dict(order=256, theta=784.0, hidden="rnn"),
@@ -111,14 +112,15 @@ class RunConfig:
     `clip_norm` bounds the norm of the whole gradient; `report_samples = None` counts bits and
     operations on the whole test split. The resolutions of the hybrid models fall geometrically from
     `start_resolution` to `memory_resolution` and `hidden_resolution` over the first
-    `anneal_fraction` of all training steps, and then stay.
+    `anneal_fraction` of all training steps, and then stay. With `memory_unit` "deviation" those of
+    the memory are levels per standard deviation of each neuron, on `budget_samples` sequences.
 
     With `bit_budget` the resolutions of all neurons are learned instead, under a budget of activity
     bits that falls from `start_bits` in the same time; with `memory_bits` and `hidden_bits` (not
     None) each neuron gets that many bits, by its range. Ranges are measured on `budget_samples`
     training sequences.
 
-    `memory_max_count` and `hidden_max_count` cut larger counts (None: no limit).
+    `memory_limit` (in `memory_unit`) and `hidden_limit`: where activities saturate (None: nowhere).
 
     `input_resolution`: quantize the input to that many levels per unit, and drop the encoder.
     `simulated_steps`: train recurrent hidden units on that many last steps only. `readout`: of the
@@ -151,10 +153,11 @@ class RunConfig:
     start_resolution: float = 64.0
     memory_resolution: float = 8.0
     hidden_resolution: float = 2.0
+    memory_unit: str = "activity"
     anneal_fraction: float = 0.7
     bit_budget: float | None = None
-    memory_max_count: int | None = None
-    hidden_max_count: int | None = None
+    memory_limit: float | None = None
+    hidden_limit: float | None = None
     memory_bits: float | None = None
     hidden_bits: float | None = None
     start_bits: float = 8.0
@@ -175,6 +178,7 @@ class RunConfig:
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("memory_feedback", self.memory_feedback, FEEDBACKS)
+        _one_of("memory_unit", self.memory_unit, UNITS)
         _one_of("rounding", self.rounding, ROUNDINGS)
         _one_of("readout", self.readout, READOUTS)
         _one_of("initial_error", self.initial_error, ("uniform", "zeros", "half"))
@@ -183,15 +187,14 @@ class RunConfig:
         for name in ("epochs", "batch_size", "parameters", "order", "memory_d", "devices",
                      "readout_steps", "budget_samples"):  # fmt: skip
             _integer(name, getattr(self, name), 1)
-        for name in ("units", "report_samples", "simulated_steps", "memory_max_count",
-                     "hidden_max_count"):  # fmt: skip
+        for name in ("units", "report_samples", "simulated_steps"):
             if getattr(self, name) is not None:
                 _integer(name, getattr(self, name), 1)
         _integer("seed", self.seed, 0)
         _integer("permutation", self.permutation, 0)
         for name in ("theta", "learning_rate", "start_resolution", "memory_resolution",
                      "hidden_resolution", "clip_norm", "bit_budget", "memory_bits", "hidden_bits",
-                     "start_bits", "input_resolution"):  # fmt: skip
+                     "start_bits", "input_resolution", "memory_limit", "hidden_limit"):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"`{name}` must be a finite number > 0; received: {value!r}")

@@ -82,7 +82,9 @@ def _core(config, task, units):
         cell = cell_class[config.model](units, seed=config.seed, **_rnn_kernels(config))
         return keras.layers.RNN(
             hybrid_lmu.HybridCell(
-                cell, quantizer=_quantizer(config, "hidden", units), name="hybrid_cell"
+                cell,
+                quantizer=_quantizer(config, "hidden", _by_neuron(config, units)),
+                name="hybrid_cell",
             ),
             **options,
         )
@@ -100,8 +102,10 @@ def _core(config, task, units):
     if config.model == "lmu":
         return hybrid_lmu.HybridLMU(seed=config.seed, **options)
     return hybrid_lmu.HybridLMU(
-        memory_quantizer=_quantizer(config, "memory", config.memory_d * config.order),
-        hidden_quantizer=_quantizer(config, "hidden", units),
+        memory_quantizer=_memory_quantizer(config, task),
+        hidden_quantizer=_quantizer(
+            config, "hidden", _by_neuron(config, units), config.hidden_limit
+        ),
         memory_feedback=config.memory_feedback,
         memory_dropout=config.memory_dropout,
         simulation=config.simulated_steps or "auto",
@@ -111,17 +115,42 @@ def _core(config, task, units):
     )
 
 
-def _quantizer(config, name, size):
-    """The quantizer of an activity of `size` neurons, at the resolution that training starts at."""
+def deviations(config: RunConfig, x: np.ndarray) -> np.ndarray:
+    """Standard deviation of each neuron of the memory over samples and steps, [memory_d * order].
+
+    Of the memory of the inputs themselves, so for a kernel of one: `memory_d` = features of x.
+    """
+    memory = hybrid_lmu.LegendreMemory(
+        config.order, config.theta, config.memory_d, return_sequences=True
+    )
+    parts = [
+        keras.ops.convert_to_numpy(memory(x[start : start + 50])) for start in range(0, len(x), 50)
+    ]
+    return np.sqrt(np.mean([np.square(part).mean((0, 1)) for part in parts], axis=0))
+
+
+def _memory_quantizer(config, task):
+    resolution, limit = _by_neuron(config, config.memory_d * config.order), config.memory_limit
+    if config.memory_unit == "deviation":
+        unit = deviations(config, task.train.x[: config.budget_samples])
+        resolution, limit = resolution / unit, None if limit is None else limit * unit
+    return _quantizer(config, "memory", resolution, limit)
+
+
+def _by_neuron(config, size):
+    """The resolution that training starts at; for each neuron, if budgets make them differ."""
+    every = np.full(size, config.start_resolution)
+    return every if config.memory_bits is not None else config.start_resolution
+
+
+def _quantizer(config, name, resolution, limit=None):
     common = dict(
-        resolution=config.start_resolution,
+        resolution=resolution,
         learn_resolution=config.bit_budget is not None,
-        max_count=getattr(config, f"{name}_max_count"),
+        limit=limit,
         dtype="float32",
         name=f"{name}_quantizer",
     )
-    if config.memory_bits is not None:
-        common["resolution"] = np.full(size, config.start_resolution)
     seed = config.seed * 1000 + {"memory": 5, "hidden": 6}[name]
     if config.rounding == "memoryless":
         return hybrid_lmu.RoundingQuantizer(**common)

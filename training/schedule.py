@@ -5,6 +5,7 @@ import numpy as np
 
 import hybrid_lmu
 from training.config import HYBRID_LMUS, RunConfig
+from training.models import deviations
 
 # Parts of the path of a HybridLMU's resolution variables.
 PATTERNS = {"memory": "memory_quantizer", "hidden": "hidden"}
@@ -63,7 +64,7 @@ def annealing(config: RunConfig, steps_per_epoch: int, x: np.ndarray) -> list:
         return _budgets(config, steps, x[: config.budget_samples])
     return [
         hybrid_lmu.AnnealResolution(
-            _geometric(config.start_resolution, final, steps),
+            _geometric(config.start_resolution, final, steps, _per_unit(config, activity, x)),
             name=PATTERNS[activity] if config.model in HYBRID_LMUS else "*",
             log_name=f"{activity}_resolution",
         )
@@ -90,7 +91,15 @@ def _linear(start, final, steps):
     return keras.optimizers.schedules.PolynomialDecay(float(start), steps, float(final))
 
 
-def _geometric(start, final, steps):
+def _per_unit(config, activity, x):
+    """What turns the resolutions of the configuration into levels per unit of activity."""
+    if activity == "memory" and config.memory_unit == "deviation":
+        return (1.0 / deviations(config, x[: config.budget_samples])).astype("float32")
+    return 1.0
+
+
+def _geometric(start, final, steps, factor):
     if steps == 0:
-        return lambda step: final
-    return hybrid_lmu.GeometricDecay(start, final, steps)
+        return lambda step: final * factor
+    decay = hybrid_lmu.GeometricDecay(start, final, steps)
+    return lambda step: keras.ops.convert_to_numpy(decay(step)) * factor

@@ -117,18 +117,16 @@ def test_a_quantizer_excludes_nothing_silently():
 
 
 @pytest.mark.parametrize("kind", (SigmaDeltaQuantizer, *KINDS))
-def test_largest_count_is_the_same_in_both_forms(kind):
-    x = np.random.default_rng(0).normal(size=(3, 15, 4)).astype("float32") * 3
-    free, limited = (kind(resolution=4.0, max_count=m) for m in (None, 5))
-    for quantizer in (free, limited):
-        quantizer.build((None, 4))
-    error = free.get_initial_error((3, 4))
-    counts, end = (to_numpy(part) for part in free.sequence(ops.convert_to_tensor(x), error))
-    cut, cut_end = (to_numpy(part) for part in limited.sequence(ops.convert_to_tensor(x), error))
-    np.testing.assert_array_equal(cut, np.clip(counts, -5 / 4, 5 / 4))
-    assert np.abs(counts).max() > 5 / 4
-    np.testing.assert_array_equal(end, cut_end)
-    y, _ = limited.step(ops.convert_to_tensor(x[:, 0]), error)
-    np.testing.assert_array_equal(to_numpy(y), cut[:, 0])
-    with pytest.raises(ValueError, match="`max_count` must be an integer >= 1"):
-        kind(max_count=0)
+def test_limit_bounds_the_counts_and_stops_the_gradient(kind):
+    x = ops.convert_to_tensor(np.random.default_rng(0).normal(size=(3, 40, 4)).astype("float32"))
+    quantizer = kind(resolution=4.0, limit=[0.25, 0.5, 1.0, 1.25])
+    quantizer.build((None, 4))
+    error = quantizer.get_initial_error((3, 4))
+    counts = 4 * to_numpy(quantizer.sequence(3 * x, error)[0])
+    np.testing.assert_array_equal(np.abs(counts).max((0, 1)), [1, 2, 4, 5])
+    y, _ = quantizer.step(3 * x[:, 0], error)
+    np.testing.assert_array_equal(4 * to_numpy(y), counts[:, 0])
+    y, _ = quantizer.emit(3 * x[:, 0], error)
+    np.testing.assert_array_equal(4 * to_numpy(y), counts[:, 0])
+    with pytest.raises(ValueError, match="`limit` must be a finite number > 0"):
+        kind(limit=0)
