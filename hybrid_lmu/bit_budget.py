@@ -136,7 +136,7 @@ class QuantizedActivity:
         relative = np.exp(np.mean(np.log(self.span))) / self.span
         if self.gain is not None:
             self.gain.assign(np.log(relative))
-        elif self.scale.shape:
+        elif len(self.scale.shape):
             self.scale.assign(relative)
 
     def scale_by(self, factor):
