@@ -4,15 +4,22 @@ import keras
 import numpy as np
 
 import hybrid_lmu
-from training.config import RunConfig
+from training.config import HYBRID_LMUS, RunConfig
 
 
 def build_model(config: RunConfig, task, units: int) -> keras.Model:
     """``[T, F] -> core -> Dense(outputs)``; logits of the last step, or of every step.
 
     The readout is float32 under mixed precision. Every layer gets its own seed derived from
-    `config.seed`, so that a rebuilt model starts from the same weights.
+    `config.seed`, so that a rebuilt model starts from the same weights. ValueError: a readout that
+    the model or the task cannot have.
     """
+    if config.readout != "last" and (task.per_step or config.model not in HYBRID_LMUS):
+        raise ValueError(
+            f"`readout` must be 'last' for {config.model} on {config.task}: a readout of several "
+            f"steps is for {', '.join(HYBRID_LMUS)} on a task with one label a sequence; received: "
+            f"{config.readout!r}"
+        )
     inputs = keras.Input((task.timesteps, task.features), name="sequence")
     x = inputs
     if config.input_resolution is not None and config.is_hybrid:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras import ops
 from scipy.signal import cont2discrete
 
-from hybrid_lmu import LegendreMemory, LegendreMemoryCell, legendre
+from hybrid_lmu import LegendreMemory, LegendreMemoryCell, SigmaDeltaQuantizer, legendre
 
 to_numpy = ops.convert_to_numpy
 
@@ -200,3 +200,22 @@ def test_bad_inputs():
         layer = LegendreMemory(4, 10, stateful=True)
         layer(np.zeros((2, 5, 1), "float32"))
         layer(np.zeros((3, 5, 1), "float32"))
+
+
+def test_integrated_feedback_leaves_less_noise_than_quantized_feedback():
+    """White input, resolution 2 levels per standard deviation; both against the exact memory."""
+    order, steps = 64, 400
+    u = np.random.default_rng(0).uniform(size=(40, steps, 1)).astype("float32")
+    cell = LegendreMemoryCell(order, steps)
+    cell.build((None, 1))
+    zero = ops.zeros((40, order))
+    exact = to_numpy(cell.last(ops.convert_to_tensor(u), zero))
+    quantizer = SigmaDeltaQuantizer(resolution=2.0 / exact.std(0), seed=1)
+    quantizer.build((None, order))
+    error = quantizer.get_initial_error((40, order))
+    noise = {}
+    for feedback in ("quantized", "integrated"):
+        q = cell.fed_back(ops.convert_to_tensor(u), zero, zero, error, quantizer, feedback, False)
+        noise[feedback] = np.mean(((to_numpy(q[0]) - exact) / exact.std(0)) ** 2)
+    assert noise["integrated"] < 0.6 * noise["quantized"]
+    assert noise["integrated"] > 0.02  # the rounding of the last step itself

@@ -2,8 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from training.config import MODELS, make_config
-from training.models import build_model, count_parameters, solve_units
+import hybrid_lmu
+from training.config import MODELS, READOUTS, ROUNDINGS, make_config
+from training.models import build_model, count_parameters, deviations, solve_units
 from training.tasks import load_task
 
 
@@ -66,3 +67,44 @@ def test_lmu_is_keras_lmu_itself_on_tensorflow(digits):
 def test_impossible_number_of_parameters(digits):
     with pytest.raises(ValueError, match="`parameters` must be at least .* received: 5"):
         solve_units(make_config("digits", "hybrid-lmu", parameters=5), digits)
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("feedback", ["exact", "integrated"])
+def test_readouts_roundings_and_feedback(digits, readout, rounding, feedback):
+    steps = 1 if readout == "last" else 4
+    config = make_config(
+        "digits", "hybrid-lmu", order=8, readout=readout, readout_steps=steps, rounding=rounding,
+        memory_feedback=feedback, input_resolution=15.0, memory_limit=2.0,
+    )  # fmt: skip
+    model = build_model(config, digits, 4)
+    assert model(digits.test.x[:2]).shape == (2, 10)
+    core = next(layer for layer in model.layers if isinstance(layer, hybrid_lmu.HybridLMU))
+    assert core.cell.kernel is None  # the counts of the input go straight into the memory
+    kind = {"memoryless": "Rounding", "stochastic": "Stochastic", "diffused": "SigmaDelta"}
+    assert type(core.cell.memory_quantizer).__name__ == f"{kind[rounding]}Quantizer"
+
+
+def test_readout_of_several_steps_only_where_there_is_one(digits):
+    for task, model in ((digits, "lstm"), (load_task("mackey-glass"), "hybrid-lmu")):
+        config = make_config(task.name, model, readout="mean", readout_steps=2, order=8)
+        with pytest.raises(ValueError, match="`readout` must be 'last' for .*received: 'mean'"):
+            build_model(config, task, 4)
+
+
+def test_resolutions_in_deviations_of_the_memory(digits):
+    config = make_config("digits", "hybrid-lmu", order=8, memory_unit="deviation", memory_limit=3.0)
+    model = build_model(config, digits, 4)
+    x = digits.train.x[: config.budget_samples]
+    memory = hybrid_lmu.LegendreMemory(8, config.theta, return_sequences=True)
+    spread = np.sqrt(np.square(keras.ops.convert_to_numpy(memory(x))).mean((0, 1)))
+    np.testing.assert_allclose(deviations(config, x), spread, rtol=1e-4)
+    quantizer = next(
+        layer.cell.memory_quantizer
+        for layer in model.layers
+        if isinstance(layer, hybrid_lmu.HybridLMU)
+    )
+    resolution = keras.ops.convert_to_numpy(quantizer.resolution)
+    np.testing.assert_allclose(resolution * spread, config.start_resolution, rtol=1e-4)
+    np.testing.assert_allclose(quantizer.limit / spread, 3.0, rtol=1e-4)

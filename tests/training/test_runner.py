@@ -149,3 +149,21 @@ def test_regression_and_labels_per_step(tmp_path):
     metrics, folder = train(task, tmp_path, "hybrid-lmu", batch_size=8)
     assert 0 < metrics["test"]["nrmse"] < 5
     assert "val_nrmse" in folder.read_json("history.json")
+
+
+@pytest.mark.parametrize(
+    "budget", [dict(bit_budget=3.0), dict(memory_bits=4.0, hidden_bits=2.0)], ids=str
+)
+def test_a_run_under_a_budget_of_bits(digits, tmp_path, budget):
+    options = dict(budget_samples=100, anneal_fraction=0.5, epochs=3, units=12, **budget)
+    metrics, folder = train(digits, tmp_path, "hybrid-lmu", report_samples=100, **options)
+    assert metrics["best_epoch"] >= 1  # the first epoch is in mid annealing
+    found = {row["name"]: row["activity_bits"] for row in metrics["activity"]["activities"]}
+    memory, hidden = found["hybrid_lmu/memory"], found["hybrid_lmu/hidden"]
+    history = folder.read_json("history.json")
+    if "bit_budget" in budget:
+        assert (memory + hidden) / 2 == pytest.approx(3.0, abs=0.4)
+        assert history["activity_bits"][-1] == pytest.approx(3.0)
+    else:
+        assert [memory, hidden] == pytest.approx([4.0, 2.0], abs=0.5)
+        assert history["memory_bits"][-1] == pytest.approx(4.0)
