@@ -47,8 +47,8 @@ class BitBudget(keras.callbacks.Callback):
     Raises:
         ValueError: if `bits` is not > 0, or, when training starts, if the model has no quantizer.
 
-    Source: the wish is that of the paper's title figure, 3.74 bits (Voelker, Rasmussen & Eliasmith
-    2020, arXiv:2002.03553), whose own way to it is not known; the gradient of a step size straight
+    Source: 3.74 activity bits are those of the abstract of Voelker, Rasmussen & Eliasmith (2020),
+    arXiv:2002.03553, whose own way to them is not known; the gradient of a step size straight
     through the rounding is that of Esser et al. (2020), "Learned Step Size Quantization".
     """
 

@@ -85,9 +85,14 @@ def check_no_other(quantizer_name, quantizer, **others):
 
     `others`: ``name=(value, default)``.
     """
-    given = [f"{name}={value!r}" for name, (value, default) in others.items() if value != default]
-    if quantizer is not None and given:
+    if quantizer is None:
+        return
+    given = {name: value for name, (value, default) in others.items() if value is not default}
+    # An array has no truth value of its own, so the defaults are compared as what they are.
+    equal = [n for n, v in given.items() if isinstance(v, type(others[n][1])) and v == others[n][1]]
+    received = [f"{name}={value!r}" for name, value in given.items() if name not in equal]
+    if received:
         raise ValueError(
             f"`{quantizer_name}` takes the place of {', '.join(others)}; received it together with "
-            f"{', '.join(given)}."
+            f"{', '.join(received)}."
         )

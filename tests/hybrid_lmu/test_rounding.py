@@ -110,6 +110,10 @@ def test_lmu_with_other_quantizers_as_file_and_in_the_report(kind, feedback, tmp
 
 
 def test_a_quantizer_excludes_nothing_silently():
+    with pytest.raises(ValueError, match="`memory_quantizer`.*received.*array"):
+        HybridLMU(
+            1, 4, 9.0, None, memory_resolution=np.ones(4), memory_quantizer=RoundingQuantizer()
+        )
     with pytest.raises(ValueError, match="`quantizer`.*received"):
         HybridCell(keras.layers.LSTMCell(3), resolution=4.0, quantizer=RoundingQuantizer())
     with pytest.raises(ValueError, match="`memory_quantizer`.*received"):
@@ -130,3 +134,13 @@ def test_limit_bounds_the_counts_and_stops_the_gradient(kind):
     np.testing.assert_array_equal(4 * to_numpy(y), counts[:, 0])
     with pytest.raises(ValueError, match="`limit` must be a finite number > 0"):
         kind(limit=0)
+
+
+def test_resolutions_as_arrays_without_a_quantizer():
+    hidden = keras.layers.Dense(3)
+    layer = HybridLMU(
+        1, 4, 9.0, hidden, memory_resolution=np.full(4, 8.0), hidden_resolution=np.full(3, 2.0)
+    )
+    assert tuple(layer(np.ones((2, 9, 1), "float32")).shape) == (2, 3)
+    cell = HybridCell(keras.layers.GRUCell(3), resolution=np.full(3, 2.0))
+    assert tuple(HybridRNN(cell)(np.ones((2, 9, 1), "float32")).shape) == (2, 3)
