@@ -5,19 +5,16 @@ Prints the table of all runs and writes one self-contained HTML page with plots.
 """
 
 import argparse
-import importlib.util
-import os
 import sys
 from pathlib import Path
 
 from evaluation import figures, report
+from evaluation.commands import count, note, start_backend
 from evaluation.pages import build
 from evaluation.report import WriteError
 from evaluation.runs import RunError, common_parent, find_runs
-from training.cli import BACKENDS
 from training.cli import make_parser as training_parser
 from training.errors import TrainingError
-from training.startup import describe_engine, prepare_environment
 from training.summary import summary_table
 
 
@@ -44,7 +41,7 @@ def parser():
     )
     p.add_argument(
         "--samples",
-        type=_count,
+        type=count,
         default=500,
         metavar="N",
         help="test samples for the sweep over resolutions (default: 500)",
@@ -55,12 +52,6 @@ def parser():
         help="leave out the plots that need a trained model and its data",
     )
     return p
-
-
-def _count(text):
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected an integer >= 1; received: {text}")
-    return int(text)
 
 
 def main(argv=None):
@@ -75,7 +66,7 @@ def main(argv=None):
 
 
 def _run(args):
-    runs = find_runs(args.runs, _note)
+    runs = find_runs(args.runs, note)
     out = args.out or common_parent(runs) / "report.html"
     report.check_writable(out)  # found out now, not after minutes of measuring
     if args.plots:
@@ -98,19 +89,19 @@ def _figures(runs, args, notes):
         return found
     chosen = figures.detailed_runs(runs)
     if not chosen:
-        _note("no run with quantized activities and a best.keras: plots of a model left out")
+        note("no run with quantized activities and a best.keras: plots of a model left out")
         return found
-    _start(chosen)
+    note(start_backend(chosen[0]))
     names = ", ".join(run.path.name for run in chosen)
     notes.append(f"Plots of a model: of the first spiking run of each task ({names}).")
-    _note(notes[-1])
+    note(notes[-1])
     for run in chosen:
         try:
             found += _model_figures(run, args)
         except (TrainingError, figures.ModelUnreadable, ValueError) as e:
             reason = str(e).strip().splitlines()[0] or type(e).__name__
             notes.append(f"Plots of {run.path.name} left out: {reason}")
-            _note(notes[-1])
+            note(notes[-1])
     return found
 
 
@@ -118,30 +109,10 @@ def _model_figures(run, args):
     from training.tasks import load_task
 
     data = load_task(run.task, args.data_dir, run.config.get("permutation", 0))
-    _note(f"measuring {run.path}")
+    note(f"measuring {run.path}")
     return figures.of_model(
-        run, data.test, data.kind, args.samples, note=lambda text: _note(f"    {text}")
+        run, data.test, data.kind, args.samples, note=lambda text: note(f"    {text}")
     )
-
-
-def _start(runs):
-    """Start Keras on the user's KERAS_BACKEND; else on the runs' own, if it is installed here."""
-    backend = os.environ.get("KERAS_BACKEND") or _backend_of(runs[0])
-    if backend not in BACKENDS:
-        raise TrainingError(
-            f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}; received: {backend!r}"
-        )
-    prepare_environment(backend, devices=1)
-    _note(describe_engine())
-
-
-def _backend_of(run):
-    backend = (run.metrics.get("environment") or {}).get("backend")
-    return backend if backend in BACKENDS and importlib.util.find_spec(backend) else "tensorflow"
-
-
-def _note(text):
-    print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from evaluation.commands import note as tell
+from evaluation.commands import start_backend
 from evaluation.report import WriteError, check_writable, write
 from evaluation.runs import RunError, find_runs
 from training.config import variants
@@ -151,20 +153,14 @@ def main(argv=None):
     """Command line. Returns the exit status: 0, or 1 after one line on stderr."""
     args = parser().parse_args(argv)
     try:
-        runs = find_runs(args.runs, _note)
+        runs = find_runs(args.runs, tell)
         if args.model:
-            from evaluation.remeasure import start_backend
-
-            _note(start_backend(runs[0]))
-        keep(runs, args.to, args.model, args.overwrite, _note)
+            tell(start_backend(runs[0]))
+        keep(runs, args.to, args.model, args.overwrite, tell)
     except (KeepError, RunError, WriteError, TrainingError) as e:
         print(f"error: {e}", file=sys.stderr)
         return 1
     return 0
-
-
-def _note(text):
-    print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

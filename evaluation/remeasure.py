@@ -6,36 +6,17 @@ random first errors of the quantizers explain.
 """
 
 import argparse
-import importlib.util
-import os
 import sys
 import time
 from pathlib import Path
 
+from evaluation.commands import count, note, start_backend
 from evaluation.runs import RunError, load_run
-from training.cli import BACKENDS
 from training.cli import make_parser as training_parser
 from training.errors import TrainingError
-from training.startup import describe_engine, prepare_environment
 
 BATCH = 100
 KEYS = ("activity_bits", "significant_bits")
-
-
-def start_backend(run):
-    """Start Keras on KERAS_BACKEND, else on the run's own if it is installed; a line on it."""
-    backend = os.environ.get("KERAS_BACKEND") or _recorded_backend(run)
-    if backend not in BACKENDS:
-        raise TrainingError(
-            f"KERAS_BACKEND must be one of {', '.join(BACKENDS)}; received: {backend!r}"
-        )
-    prepare_environment(backend, devices=1)
-    return describe_engine()
-
-
-def _recorded_backend(run):
-    backend = (run.metrics.get("environment") or {}).get("backend")
-    return backend if backend in BACKENDS and importlib.util.find_spec(backend) else "tensorflow"
 
 
 def remeasure(run, task, samples=None):
@@ -139,16 +120,10 @@ def parser():
     p.add_argument("--data-dir", type=Path, metavar="DIR",
                    default=training_parser().get_default("data_dir"),
                    help="prepared data (default: as for `python -m training`)")  # fmt: skip
-    p.add_argument("--samples", type=_count, metavar="N",
+    p.add_argument("--samples", type=count, metavar="N",
                    help="count bits on the first N test samples (default: as recorded, all); "
                    "the score is of all")  # fmt: skip
     return p
-
-
-def _count(text):
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected an integer >= 1; received: {text}")
-    return int(text)
 
 
 def main(argv=None):
@@ -158,7 +133,7 @@ def main(argv=None):
         run = load_run(args.run)
         if run.best_model is None:
             raise RunError(f"{run.path} has no best.keras; expected a run with its trained model")
-        print(start_backend(run), file=sys.stderr)
+        note(start_backend(run))
         from training.tasks import load_task
 
         started = time.monotonic()

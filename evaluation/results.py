@@ -12,6 +12,7 @@ import statistics
 import sys
 from pathlib import Path
 
+from evaluation.commands import note
 from evaluation.published import MARKS, published_table
 from evaluation.report import WriteError, check_writable, write
 from evaluation.runs import RunError, find_runs
@@ -333,7 +334,7 @@ def main(argv=None):
     """Command line. Returns the exit status: 0, or 1 after one line on stderr."""
     args = parser().parse_args(argv)
     try:
-        rows = read_rows(args.results, _note)
+        rows = read_rows(args.results, note)
         text = markdown(rows)
         if args.write:
             replace_between_marks(args.write, text)
@@ -354,16 +355,12 @@ def _plot(rows, folder):
         own = [row for row in rows if row.task == task]
         figure = accuracy_against_bits(own, MARKS.get(task, ()))
         if figure is None:
-            _note(f"no plot of {task}: no quantized activity with an accuracy")
+            note(f"no plot of {task}: no quantized activity with an accuracy")
             continue
         path = folder / f"{task}-bits.png"
         check_writable(path)
         write(path, to_png(figure))
-        _note(f"wrote {path}")
-
-
-def _note(text):
-    print(text, file=sys.stderr)
+        note(f"wrote {path}")
 
 
 if __name__ == "__main__":
