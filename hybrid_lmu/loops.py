@@ -114,6 +114,8 @@ def simple_rnn(cell, z, y, error, quantizer):
         error: the diffusion error before, of the same shape; None if `quantizer` is non-spiking.
         quantizer: `SigmaDeltaQuantizer`.
 
+        A learned gain of its resolution gets its gradient too.
+
     Returns:
         ``(outputs, error)``: [batch, time, units], and the error after the last step.
     """
@@ -132,8 +134,13 @@ def simple_rnn(cell, z, y, error, quantizer):
 
     start = [stop(y)] if error is None else [stop(y), stop(error)]
     after, outputs = ops.scan(forward, start, stop(ops.transpose(z, (1, 0, 2))))
-    slopes = _slope(cell.activation)(ops.cast(outputs[-1], z.dtype))
-    result = _with_adjoint(z, kernel, y, outputs[0], slopes)
+    exact = ops.cast(outputs[-1], z.dtype)
+    slopes = _slope(cell.activation)(exact)
+    if error is None or quantizer.log_gain is None:
+        result = _with_adjoint(z, kernel, y, outputs[0], slopes)
+    else:
+        gain = ops.convert_to_tensor(quantizer.log_gain)
+        result = _with_gain_adjoint(z, kernel, y, outputs[0], slopes, outputs[0] - exact, gain)
     return result, (None if error is None else after[1])
 
 
@@ -142,25 +149,46 @@ def _with_adjoint(z, kernel, y, outputs, slopes):
     """The outputs [time, batch, units] as [batch, time, units], with a gradient to z, U and y."""
 
     def gradient(*args, upstream=None):
-        upstream = args[0] if upstream is None else upstream
-        back = ops.transpose(kernel)
-
-        def backward(after, at):
-            dz = at[1] * (at[0] + after)
-            return ops.matmul(dz, back), dz
-
-        dy, dz = ops.scan(
-            backward, ops.zeros_like(y), [ops.transpose(upstream, (1, 0, 2)), slopes], reverse=True
-        )
-        before = ops.concatenate([ops.expand_dims(y, 0), outputs[:-1]], axis=0)
-        units = kernel.shape[0]
-        dkernel = ops.matmul(
-            ops.transpose(ops.reshape(before, (-1, units))), ops.reshape(dz, (-1, units))
-        )
+        upstream = ops.transpose(args[0] if upstream is None else upstream, (1, 0, 2))
+        dz, dkernel, dy = _adjoint(upstream, kernel, y, outputs, slopes)
         nothing = ops.zeros_like(outputs)
         return ops.transpose(dz, (1, 0, 2)), dkernel, dy, nothing, nothing
 
     return ops.transpose(outputs, (1, 0, 2)), gradient
+
+
+@ops.custom_gradient
+def _with_gain_adjoint(z, kernel, y, outputs, slopes, lost, gain):
+    """`_with_adjoint`, with the gradient of `SigmaDeltaQuantizer.with_gradient` to the gain, where
+    ``lost = y_t - a_t``: ``dgain = - sum_t lost_t (dy_t + U^T dz_{t+1})``."""
+
+    def gradient(*args, upstream=None):
+        upstream = ops.transpose(args[0] if upstream is None else upstream, (1, 0, 2))
+        dz, dkernel, dy = _adjoint(upstream, kernel, y, outputs, slopes)
+        later = ops.concatenate([dz[1:], ops.zeros_like(dz[:1])], axis=0)
+        dy_t = upstream + ops.matmul(later, ops.transpose(kernel))
+        dgain = -ops.sum(ops.cast(lost * dy_t, gain.dtype), axis=(0, 1))
+        nothing = ops.zeros_like(outputs)
+        return ops.transpose(dz, (1, 0, 2)), dkernel, dy, nothing, nothing, nothing, dgain
+
+    return ops.transpose(outputs, (1, 0, 2)), gradient
+
+
+def _adjoint(upstream, kernel, y, outputs, slopes):
+    """``(dz, dU, dy)`` from the gradients of the outputs; all sequences [time, batch, units]."""
+    back = ops.transpose(kernel)
+
+    def backward(after, at):
+        dz = at[1] * (at[0] + after)
+        return ops.matmul(dz, back), dz
+
+    dy, dz = ops.scan(backward, ops.zeros_like(y), [upstream, slopes], reverse=True)
+    before = ops.concatenate([ops.expand_dims(y, 0), outputs[:-1]], axis=0)
+    units = kernel.shape[0]
+    dkernel = ops.matmul(
+        ops.transpose(ops.reshape(before, (-1, units))), ops.reshape(dz, (-1, units))
+    )
+    return dz, dkernel, dy
 
 
 def _slope(activation):

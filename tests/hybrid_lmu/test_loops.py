@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from hybrid_lmu import HybridCell, HybridLMU, HybridRNN
+from hybrid_lmu import HybridCell, HybridLMU, HybridRNN, SigmaDeltaQuantizer
 
 to_numpy = ops.convert_to_numpy
 x = np.random.default_rng(0).normal(size=(8, 20, 3)).astype("float32")
@@ -34,20 +34,20 @@ class Stepwise(keras.layers.RNN):
     """`keras.layers.RNN`, which knows no more of a cell than its step."""
 
 
-def trained(layer, weights=None):
+def trained(layer, weights=None, jit=False):
     """Weights before and after one step of plain gradient descent."""
     model = keras.Sequential([keras.Input(x.shape[1:]), layer])
     if weights is not None:
         model.set_weights(weights)
     before = model.get_weights()
-    model.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=False)
+    model.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=jit)
     model.train_on_batch(x, target[:, -1] if len(model.output_shape) == 2 else target)
     return before, model.get_weights()
 
 
-def check_same_step(fast, slow):
-    before, fast = trained(fast)
-    _, slow = trained(slow, before)
+def check_same_step(fast, slow, jit=False):
+    before, fast = trained(fast, jit=jit)
+    _, slow = trained(slow, before, jit)
     changed = 0
     for old, a, b in zip(before, fast, slow, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6)
@@ -76,6 +76,20 @@ def test_gradients_are_those_of_the_steps(make, resolution, return_sequences):
         return kind(cell, return_sequences=return_sequences)
 
     check_same_step(layer(HybridRNN), layer(Stepwise))
+
+
+@pytest.mark.parametrize(
+    "name, jit",
+    [("SimpleRNN", True), ("SimpleRNN", False), ("SimpleRNN, relu", False), ("LSTM", False)],
+)
+def test_a_learned_resolution_has_the_gradient_of_the_steps(name, jit):
+    def layer(kind):
+        quantizer = SigmaDeltaQuantizer(None, 4.0, "half", learn_resolution=True)
+        return kind(HybridCell(CELLS[name](), quantizer=quantizer), return_sequences=True)
+
+    fast = layer(HybridRNN)
+    check_same_step(fast, layer(Stepwise), jit)
+    assert np.all(to_numpy(fast.cell.quantizer.log_gain) != 0.0)
 
 
 def test_a_cell_with_an_activity_regularizer_is_called_and_adds_its_losses():
