@@ -210,12 +210,18 @@ def _command(records):
         if value is None or key not in vars(options):
             missing.append(f"{key} to {_plain(value)}")
         else:
-            words += [f"--{key.replace('_', '-')}", str(value)]
+            words += _option(key.replace("_", "-"), value)
     line = " ".join(["python -m training", *words, "--seeds", ranges(r["seed"] for r in records)])
     if missing:
         commit = _environment(records[0]).get("commit")
         line += f"  # at commit {commit}: no option here sets {', '.join(missing)}"
     return line
+
+
+def _option(name, value):
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [f"--{name}", str(value)]
 
 
 def _peer_command(row):

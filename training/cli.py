@@ -9,6 +9,7 @@ from pathlib import Path
 from training.config import (
     DEFAULT_MODELS,
     FEEDBACKS,
+    HIDDEN,
     MODELS,
     OPTIMIZERS,
     PRECISIONS,
@@ -61,7 +62,9 @@ def make_parser() -> argparse.ArgumentParser:
     add("--theta", type=float, metavar="FLOAT", help="window of the memory in steps")
     add("--memory-d", type=int, metavar="INT", help="number of memories")
     add("--permutation", type=int, metavar="INT", help="seed of the order of pixels (psmnist)")
-    add("--hidden", choices=("dense", "rnn"), help="hidden units: ReLU layer or tanh recurrence")
+    add("--hidden", choices=HIDDEN, help="units of an LMU: ReLU layer, tanh recurrence or GRU")
+    add("--input-to-hidden", action=argparse.BooleanOptionalAction,
+        help="the hidden units of an LMU see the input itself too")  # fmt: skip
 
     add = parser.add_argument_group("training (default: recipe)").add_argument
     add("--epochs", type=int, metavar="INT", help="passes over the training data")

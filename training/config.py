@@ -24,6 +24,7 @@ SCHEDULES = ("constant", "cosine")
 UNITS = ("activity", "deviation")
 ROUNDINGS = ("diffused", "memoryless", "stochastic")
 READOUTS = ("last", "mean", "leaky")
+HIDDEN = ("dense", "rnn", "gru")
 FEEDBACKS = ("exact", "quantized", "integrated")
 
 # Chosen on the validation split, seed 0; what was tried stands in evaluation/results/README.md.
@@ -49,7 +50,8 @@ _MNIST = {
     ),
     "hybrid-lmu-recurrent": dict(
         order=400, theta=784.0, hidden="rnn", learning_rate=3e-3, memory_dropout=0.2, dropout=0.2,
-        bit_budget=3.45, anneal_fraction=0.5, simulated_steps=16,
+        memory_unit="deviation", memory_resolution=1.2, memory_limit=3.0, hidden_resolution=2.5,
+        anneal_fraction=0.5, simulated_steps=16,
     ),
     "hybrid-lmu-integer": dict(
         order=128, theta=784.0, hidden="dense", learning_rate=5e-3, dropout=0.4,
@@ -126,6 +128,9 @@ class RunConfig:
     None) each neuron gets that many bits, by its range. Ranges are measured on `budget_samples`
     training sequences.
 
+    `hidden`: the hidden units of an LMU, a ReLU layer, a tanh recurrence or a GRU;
+    `input_to_hidden`: they see the input itself too.
+
     `memory_limit` (in `memory_unit`) and `hidden_limit`: where activities saturate (None: nowhere).
 
     `input_resolution`: quantize the input to that many levels per unit, and drop the encoder.
@@ -146,6 +151,7 @@ class RunConfig:
     theta: float = 64.0
     memory_d: int = 1
     hidden: str = "dense"
+    input_to_hidden: bool = False
     learning_rate: float = 1e-3
     schedule: str = "constant"
     clip_norm: float | None = None
@@ -180,7 +186,7 @@ class RunConfig:
     def __post_init__(self):
         _one_of("task", self.task, TASK_NAMES)
         _one_of("model", self.model, MODELS)
-        _one_of("hidden", self.hidden, ("dense", "rnn"))
+        _one_of("hidden", self.hidden, HIDDEN)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("memory_feedback", self.memory_feedback, FEEDBACKS)
@@ -259,8 +265,10 @@ def make_config(task: str, model: str, seed: int = 0, recipe=None, **options) ->
 def variants(config: dict) -> list[str]:
     """What tells a run from others of its task and model, such as ["memoryless"]."""
     rounding, permutation = config.get("rounding", "diffused"), config.get("permutation", 0)
+    budget = config.get("bit_budget")
     found = [] if rounding == "diffused" else [rounding]
-    return found + ([f"permutation{permutation}"] if permutation else [])
+    found += [f"permutation{permutation}"] if permutation else []
+    return found + ([f"budget{budget:g}"] if budget else [])
 
 
 def _one_of(name, value, allowed):

@@ -100,6 +100,7 @@ def _core(config, task, units):
         order=config.order,
         theta=config.theta,
         hidden_cell=_hidden_cell(config, units),
+        input_to_hidden=config.input_to_hidden,
         kernel_initializer=_encoder(config, task),
     )
     if config.model == "lmu" and uses_keras_lmu(config):
@@ -169,7 +170,8 @@ def _quantizer(config, name, resolution, limit=None):
 def _hidden_cell(config, units):
     if config.hidden == "dense":
         return keras.layers.Dense(units, activation="relu", kernel_initializer=_glorot(config, 3))
-    return keras.layers.SimpleRNNCell(units, seed=config.seed, **_rnn_kernels(config))
+    cell = {"rnn": keras.layers.SimpleRNNCell, "gru": keras.layers.GRUCell}[config.hidden]
+    return cell(units, seed=config.seed, **_rnn_kernels(config))
 
 
 def _encoder(config, task):

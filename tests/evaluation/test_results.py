@@ -122,6 +122,8 @@ def test_tasks_come_in_their_order_with_the_published_marks_of_psmnist_alone(add
          "--permutation 1 --rounding memoryless"),
         ("digits", "gru", {"learning_rate": 0.0031, "units": 7},
          "--units 7 --learning-rate 0.0031"),
+        ("digits", "lmu", {"hidden": "gru", "input_to_hidden": True},
+         "--hidden gru --input-to-hidden"),
         ("ecg", "hybrid-lmu", {"epochs": 3, "report_samples": 9}, "--epochs 3 --report-samples 9"),
     ],
 )  # fmt: skip

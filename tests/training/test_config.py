@@ -18,6 +18,8 @@ def test_every_task_has_a_recipe_for_every_model(task, model):
 def test_variants_are_part_of_the_name():
     config = make_config("psmnist", "hybrid-lmu", rounding="memoryless", permutation=1)
     assert config.name == "psmnist-hybrid-lmu-memoryless-permutation1-seed0"
+    config = make_config("digits", "hybrid-lmu", bit_budget=3.0)
+    assert config.name == "digits-hybrid-lmu-budget3-seed0"
 
 
 def test_given_options_win_over_the_model_and_the_model_over_the_task():

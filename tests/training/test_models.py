@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import hybrid_lmu
-from training.config import MODELS, READOUTS, ROUNDINGS, make_config
+from training.config import HIDDEN, MODELS, READOUTS, ROUNDINGS, make_config
 from training.models import build_model, count_parameters, deviations, solve_units
 from training.tasks import load_task
 
@@ -49,10 +49,11 @@ def test_same_seed_same_weights_other_seed_other_weights(digits, name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("hidden", ["dense", "rnn"])
+@pytest.mark.parametrize("hidden", HIDDEN)
 def test_a_readout_for_every_step_or_for_the_last(digits, name, hidden):
     x = digits.test.x[:2]
-    config = make_config("digits", name, order=8, hidden=hidden, initial_error="half")
+    config = make_config("digits", name, order=8, hidden=hidden, initial_error="half",
+                         input_to_hidden=hidden == "gru")  # fmt: skip
     assert build_model(config, digits, 4)(x).shape == (2, 10)
     per_step = build_model(config, load_task("mackey-glass"), 4)
     assert per_step(np.zeros((2, 512, 1), "float32")).shape == (2, 512, 1)
