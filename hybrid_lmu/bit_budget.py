@@ -1,5 +1,7 @@
 """A budget of activity bits: the user states the bits, training finds who gets them."""
 
+import numbers
+
 import keras
 import numpy as np
 from keras import ops
@@ -24,7 +26,8 @@ class BitBudget(keras.callbacks.Callback):
 
     Args:
         bits: activity bits > 0, a number or a function of the training step, such as
-            ``keras.optimizers.schedules.PolynomialDecay(8.0, 5000, 3.74)`` (linear).
+            ``keras.optimizers.schedules.PolynomialDecay(8.0, 5000, 3.74)`` (linear; 8, an integer,
+            would make all of its values integers).
         x: inputs to measure the ranges on; a few hundred training samples. Larger data have larger
             ranges: 10,000 sequences of psMNIST 0.1 to 0.2 bits more than 500.
         batch_size: of the measurement. Default 100.
@@ -54,7 +57,8 @@ class BitBudget(keras.callbacks.Callback):
 
     def __init__(self, bits, x, batch_size=100, name="*", log_name="activity_bits"):
         super().__init__()
-        if not callable(bits) and not (np.isfinite(bits) and bits > 0):
+        number = isinstance(bits, numbers.Real) and np.isfinite(bits) and bits > 0
+        if not callable(bits) and not number:
             raise ValueError(f"`bits` must be > 0, or a function of the step; received: {bits!r}")
         self.bits, self.x, self.batch_size = bits, x, batch_size
         self.name, self.log_name = name, log_name
@@ -86,21 +90,25 @@ class BitBudget(keras.callbacks.Callback):
             logs[self.log_name] = bits
 
     def _budget(self, step):
-        return float(ops.convert_to_numpy(self.bits(step))) if callable(self.bits) else self.bits
+        bits = float(ops.convert_to_numpy(self.bits(step))) if callable(self.bits) else self.bits
+        if not (np.isfinite(bits) and bits > 0):
+            raise ValueError(f"`bits` gave {bits!r} at step {step}; expected a finite number > 0")
+        return bits
 
     def _measure(self):
+        ranges = count_ranges(self.model, self.x, self.batch_size)  # builds the model
         every = quantized_activities(self.model)
         named = resolution_variables(self.model, self.name)
-        ranges = count_ranges(self.model, self.x, self.batch_size)
-        if not named or len(ranges) != len(every):
+        if not named or any(path not in ranges for path in named):
             raise ValueError(
-                f"A bit budget needs a model with quantizers, each used once; `{self.model.name}` "
+                f"A bit budget needs a model with quantizers that are in use; `{self.model.name}` "
                 f"has {len(every)} quantizers, {len(named)} of them named {self.name!r}, and "
                 f"{len(ranges)} quantized activities."
             )
-        for activity, (low, high) in zip(every.values(), ranges.values(), strict=True):
-            activity.measured(high - low)
         self._activities = [every[path] for path in named]
+        for path, activity in zip(named, self._activities, strict=True):
+            low, high = ranges[path]
+            activity.measured(high - low)
 
     def _level(self):
         bits = self._budget(0)
@@ -135,6 +143,7 @@ class QuantizedActivity:
         """Give every neuron the same range of counts, if it has a resolution of its own."""
         relative = np.exp(np.mean(np.log(self.span))) / self.span
         if self.gain is not None:
+            self.scale.assign(np.ones(self.scale.shape))
             self.gain.assign(np.log(relative))
         elif len(self.scale.shape):
             self.scale.assign(relative)

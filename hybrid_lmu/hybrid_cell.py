@@ -104,7 +104,8 @@ class HybridCell(Float32StateCell):
         return self.recurrent and not self._has_adjoint(training=True)
 
     def _has_adjoint(self, training):
-        return loops.has_adjoint(self.cell, training) and self.output_state in (None, 0)
+        own = loops.has_adjoint(self.cell, training) and self.output_state in (None, 0)
+        return own and self.quantizer.linear
 
     def build(self, input_shape):
         if not self.cell.built:

@@ -152,10 +152,16 @@ class HybridLMU(HybridRNN):
         return self.cell.memory.theta
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
+        if self.return_last is not None:
+            self._check_last(sequences.shape[1], mask)
         if initial_state is None and self.computes_last_steps_only(sequences, mask):
             check_floating(self, sequences)
             if self.go_backwards:
                 sequences = ops.flip(sequences, axis=1)
+            if training:  # JAX cannot draw inside the loop of the hidden cell
+                size = ops.shape(sequences)[0]
+                self.cell.get_dropout_mask(sequences[:, 0])
+                self.cell.get_recurrent_dropout_mask(ops.zeros((size, self.cell.output_size)))
             output = self._last_steps(sequences, training)
             self.cell.reset_dropout_mask()
             self.cell.reset_recurrent_dropout_mask()
@@ -186,17 +192,32 @@ class HybridLMU(HybridRNN):
             and self.runs_in_parallel(sequences, mask)
         )
 
+    def _check_last(self, time, mask):
+        if mask is not None:
+            raise ValueError(
+                f"`{self.name}` has `return_last`={self.return_last}, which may be steps of "
+                "padding: expected sequences without a mask (of one length, or padded before the "
+                "first step), received a mask."
+            )
+        if time is not None and time < self.return_last:
+            raise ValueError(
+                f"`{self.name}` has `return_last`={self.return_last}: expected sequences of at "
+                f"least that many steps, received {time}."
+            )
+
     def compute_output_spec(self, sequences, initial_state=None, mask=None, training=False):
         spec = super().compute_output_spec(sequences, initial_state, mask, training)
         if self.return_last is None:
             return spec
-        shape = spec.shape
-        return keras.KerasTensor((shape[0], self.return_last, *shape[2:]), dtype=spec.dtype)
+        self._check_last(sequences.shape[1], mask)
+        return keras.KerasTensor(self._last_of(spec.shape), dtype=spec.dtype)
 
-    def compute_mask(self, sequences, mask=None):
-        mask = super().compute_mask(sequences, mask)
-        whole = mask is None or self.return_last is None
-        return mask if whole else mask[:, -self.return_last :]
+    def compute_output_shape(self, sequences_shape, initial_state_shape=None):
+        shape = super().compute_output_shape(sequences_shape, initial_state_shape)
+        return shape if self.return_last is None else self._last_of(shape)
+
+    def _last_of(self, shape):
+        return (shape[0], self.return_last, *shape[2:])
 
     def get_config(self):
         config = {

@@ -11,6 +11,8 @@ from hybrid_lmu.memory import LegendreMemoryCell
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
 from hybrid_lmu.recurrent import Float32StateCell
 
+# Dropout has a seed of its own: with that of the diffusion errors it would drop by the error.
+_SEED_OF_DROPOUT = 1_000_003
 # The arguments by how they stand in the configuration.
 _OF_THE_MEMORY = ("memory_d", "order", "theta", "trainable_theta", "discretizer")
 _PLAIN = ("hidden_to_memory", "memory_to_memory", "input_to_hidden", "use_bias", "dropout",
@@ -170,7 +172,8 @@ class HybridLMUCell(WholeSequences, Float32StateCell):
         self.output_size = self.hidden.output_size
         self.kernel = self.recurrent_kernel = self.bias = None
         rates = (self.dropout, self.recurrent_dropout, self.memory_dropout)
-        self.seed_generator = keras.random.SeedGenerator(seed) if any(rates) else None
+        drawn = None if seed is None else seed + _SEED_OF_DROPOUT
+        self.seed_generator = keras.random.SeedGenerator(drawn) if any(rates) else None
         self._drop_input, self._drop_recurrent, self._drop_memory = (
             SequenceDropout(rate, self.seed_generator) for rate in rates
         )
@@ -198,6 +201,7 @@ class HybridLMUCell(WholeSequences, Float32StateCell):
             self.hidden_to_memory
             or self.memory_to_memory
             or (self._feeds_back_counts and self.memory.trainable_theta)
+            or (self._feeds_back_counts and not self.memory_quantizer.linear)
         )
 
     @property
@@ -283,6 +287,8 @@ class HybridLMUCell(WholeSequences, Float32StateCell):
         fed_back = state["memory_output"] if feedback == "integrated" else state["memory"]
         signals["memory_state"] = fed_back
         m = self.memory.advance(state["memory"], fed_back, u, feedback)
+        if feedback == "integrated":
+            m = self.memory_quantizer.saturated(m)  # or what q lacks would add up without bound
         q, error = self.memory_quantizer.step(m, state.get("memory_error"))
         kept = q if feedback == "quantized" else m
         new = {"memory": kept, "memory_output": q, "memory_error": error}

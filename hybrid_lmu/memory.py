@@ -203,13 +203,14 @@ class LegendreMemoryCell(Float32StateCell):
             u: [batch, time, memory_d].
             memory, q, error: the memory, its quantized value and the diffusion error before the
                 sequence, [batch, memory_d * order].
-            quantizer: a spiking `SigmaDeltaQuantizer`.
+            quantizer: a spiking `SigmaDeltaQuantizer`, without a limit.
             feedback: ``"quantized"`` or ``"integrated"``.
             return_sequences: whether the output is [batch, time, memory_d * order] or of the last
                 step.
 
         Returns:
-            ``(outputs, memory, q, error)``, the last three after the last step.
+            ``(outputs, memory, q, error)``, the last three after the last step; with gradients, but
+            for the error.
         """
         stop = ops.stop_gradient
         linear = self.sequence(u, memory) if return_sequences else self.last(u, memory)
@@ -225,11 +226,15 @@ class LegendreMemoryCell(Float32StateCell):
             # A scan of Keras wants outputs like the carry.
             after, (m, y, _) = ops.scan(lambda c, u: (step(c, u),) * 2, start, inputs)
             m, y = (ops.transpose(x, (1, 0, 2)) for x in (m, y))
+            last = linear[:, -1]
         else:
             after = ops.fori_loop(0, u.shape[1], lambda t, c: step(c, inputs[t]), start)
             m, y = after[:2]
+            last = linear
         y = quantizer.with_gradient(stop(y), stop(m)) + (linear - stop(linear))
-        return y, *after
+        m, q, error = after
+        of_last = last - stop(last)
+        return y, m + of_last, q + of_last, error
 
     def _last_matrices(self, time, dtype):
         if self.theta_inv is None:

@@ -56,7 +56,8 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
 
     Backward: ``dy/dx = f'(x)``; there is no gradient into the diffusion error. To the learned gain,
     straight through the rounding, ``dy/dg = -(y - f(x))``: the error of an output is inverse to its
-    resolution. (Of a recurrent cell, the outputs alone count for it, not what they feed back.)
+    resolution. (Of a memory that recurs on its counts, the outputs alone count, not what they feed
+    back.)
     The diffusion error is float32 whatever the dtype policy.
 
     Example:
@@ -104,6 +105,11 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         return not self.spiking or self.initial_error == "uniform"
 
     @property
+    def linear(self):
+        """Whether an output is its input, quantized: without an activation and without a limit."""
+        return self.limit is None and self.activation is keras.activations.linear
+
+    @property
     def resolution(self):
         """``w``: the variable, or what is learned; None if non-spiking or not built."""
         if self.log_gain is None:
@@ -111,15 +117,16 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         return self.scale * ops.exp(ops.stop_gradient(ops.convert_to_tensor(self.log_gain)))
 
     def build(self, input_shape):
+        value = self._initial_resolution
+        for name, given in (("resolution", value), ("limit", self.limit)):
+            if given is not None and given.ndim and given.shape[0] != input_shape[-1]:
+                raise ValueError(
+                    f"`{name}` must be a number or have one entry per neuron, "
+                    f"{input_shape[-1]} for inputs of shape {tuple(input_shape)}; "
+                    f"received {given.shape[0]} entries."
+                )
         if not self.spiking:
             return
-        value = self._initial_resolution
-        if value.ndim and value.shape[0] != input_shape[-1]:
-            raise ValueError(
-                "`resolution` must be a number or have one entry per neuron, "
-                f"{input_shape[-1]} for inputs of shape {tuple(input_shape)}; "
-                f"received {value.shape[0]} entries."
-            )
         self.scale = self.add_weight(
             name="resolution",
             shape=value.shape,
@@ -162,7 +169,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         Returns:
             ``(y, error)``: ``y`` in the dtype of `x`, and the new error in the dtype of `error`.
         """
-        a = self._saturated(self.activation(ops.convert_to_tensor(x)))
+        a = self.saturated(self.activation(ops.convert_to_tensor(x)))
         if not self.spiking:
             return a, error
         y, error = self.emit(a, ops.convert_to_tensor(error))
@@ -177,7 +184,8 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         lost = ops.cast(ops.stop_gradient(y - a), "float32")
         return result - ops.cast(lost * (gain - ops.stop_gradient(gain)), result.dtype)
 
-    def _saturated(self, a):
+    def saturated(self, a):
+        """The activity within `limit`."""
         if self.limit is None:
             return a
         limit = ops.convert_to_tensor(self.limit, dtype=a.dtype)
@@ -185,7 +193,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
 
     def emit(self, a, error):
         """The forward part of a spiking `step`, after the activation, without a gradient to it."""
-        a = self._saturated(a)  # a memory that feeds back its counts comes here directly
+        a = self.saturated(a)  # for callers that leave out `step`
         levels = self.resolution * ops.cast(ops.stop_gradient(a), "float32")
         whole = ops.floor(levels)
         # The fraction less 1 is in [-1, 0], where float32 itself rounds to multiples of 2**-24, and
@@ -213,7 +221,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
             or infinity is passed on at its step and makes the last error NaN; `step` emits NaN
             from then on.)
         """
-        a = self._saturated(self.activation(x))
+        a = self.saturated(self.activation(x))
         if mask is not None:
             mask = ops.reshape(mask, ops.shape(mask) + (1,) * (len(x.shape) - 2))
             a = ops.where(mask, a, ops.zeros_like(a))
@@ -266,6 +274,8 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
                     value = value * np.exp(gain)
                 else:
                     self.log_gain.assign(gain)
+            elif self.log_gain is not None:
+                self.log_gain.assign(np.zeros(self.log_gain.shape))
             if value.shape not in ((), shape):
                 raise ValueError(
                     f"`{self.path}` expects a resolution of shape {shape}, or a single one; "

@@ -1,5 +1,7 @@
 """Readouts of spiking networks over several steps."""
 
+import numbers
+
 import keras
 from keras import ops
 
@@ -28,7 +30,8 @@ class LeakyAverage(keras.layers.Layer):
 
     def __init__(self, time_constant, **kwargs):
         super().__init__(**kwargs)
-        if not 0 < time_constant < float("inf"):
+        number = isinstance(time_constant, numbers.Real)
+        if not (number and 0 < time_constant < float("inf")):
             raise ValueError(
                 f"`time_constant` must be a finite number of steps > 0; received: {time_constant!r}"
             )

@@ -20,7 +20,8 @@ def full_simulation(model):
     Args:
         model: a `Sequential` or functional model of layers, with one output and without masks. The
             layers after a recurrent layer without `return_sequences` must act on the last axis, as
-            Dense, Dropout, Activation, LayerNormalization and SigmaDelta do.
+            Dense, Dropout, Activation, LayerNormalization and SigmaDelta do. Or a model whose
+            `HybridLMU` has `return_last`: there, all steps of that layer are simulated.
 
     Returns:
         a new model, not compiled, with copies of the weights.
@@ -47,6 +48,10 @@ def full_simulation(model):
             f"{type(model).__name__}"
         )
     reducing = [layer.name for layer in model.layers if _reduces(layer)]
+    if not reducing and any(getattr(layer, "return_last", None) for layer in model.layers):
+        every = keras.models.clone_model(model, clone_function=_with_all_steps)
+        every.set_weights(model.get_weights())
+        return every
     if not reducing or len(model.outputs) != 1:
         raise ValueError(
             "`model` must have one output, and a recurrent layer without `return_sequences`; "

@@ -45,13 +45,13 @@ _MNIST = {
     # 165,000 parameters as the feed-forward LMU of Chilkuri & Eliasmith (2021), arXiv:2102.11417.
     "hybrid-lmu": dict(
         **_MNIST_LMU, epochs=40, parameters=166_000, memory_unit="deviation",
-        memory_resolution=2.0, hidden_resolution=2.0, memory_limit=3.0, hidden_limit=3.5,
+        memory_resolution=2.0, hidden_resolution=1.0, memory_limit=3.0, hidden_limit=7.0,
         anneal_fraction=0.5, readout="mean", readout_steps=4,
     ),
     "hybrid-lmu-recurrent": dict(
         order=400, theta=784.0, hidden="rnn", learning_rate=3e-3, memory_dropout=0.2, dropout=0.2,
-        memory_unit="deviation", memory_resolution=1.2, memory_limit=3.0, hidden_resolution=2.5,
-        anneal_fraction=0.5, simulated_steps=16,
+        memory_unit="deviation", memory_resolution=1.5, memory_limit=3.0, hidden_resolution=1.2,
+        anneal_fraction=0.5, simulated_steps=16, readout="mean", readout_steps=4,
     ),
     "hybrid-lmu-integer": dict(
         order=128, theta=784.0, hidden="dense", learning_rate=5e-3, dropout=0.4,
@@ -119,7 +119,8 @@ class RunConfig:
     operations on the whole test split. The resolutions of the hybrid models fall geometrically from
     `start_resolution` to `memory_resolution` and `hidden_resolution` over the first
     `anneal_fraction` of all training steps, and then stay. With `memory_unit` "deviation" those of
-    the memory are levels per standard deviation of each neuron, on `budget_samples` sequences.
+    the memory are levels per standard deviation of each neuron, on `budget_samples` sequences; one
+    input then goes into one memory without an encoder, whose gain would be learned.
 
     With `bit_budget` the resolutions of all neurons are learned instead, under a budget of activity
     bits that falls from `start_bits` in the same time; with `memory_bits` and `hidden_bits` (not

@@ -179,6 +179,8 @@ def _encoder(config, task):
         return None  # the counts themselves
     # One pixel into one memory: a gain of one, so that the memory holds the signal itself.
     same = task.features == config.memory_d == 1
+    if same and config.is_hybrid and config.memory_unit == "deviation":
+        return None  # a learned gain would change the deviation, to 1.9 times and more
     return keras.initializers.Ones() if same else _glorot(config, 6)
 
 

@@ -30,8 +30,9 @@ class Meeting:
     `role` is ``"product"`` (the input of a weight tensor), ``"activity"`` (quantized, its counts
     get statistics), ``"output"`` (real, only its zeros are counted) or ``"gates"`` (`weight` is the
     number of products of two activations per step). `dtype` is that of the tensor when it was
-    made: the grid of integers is as fine as that. An activity is `held` if it is also a state; a
-    `raw` product has an input of the model as input.
+    made: the grid of integers is as fine as that. An activity is `held` if it is also a state, and
+    `variable` is the path of the one that holds its resolution; a `raw` product has an input of the
+    model as input.
 
     For a product: `kind` is ``input | hidden | recurrent | memory``; `weight` the variable or array
     of shape [inputs, outputs], or a function that returns the array after the run; `rows` and
@@ -52,6 +53,7 @@ class Meeting:
     structured: int | None = None
     dtype: str = "float32"
     held: bool = False
+    variable: str | None = None
     raw: bool = False
 
     def block(self, weight):
@@ -74,6 +76,7 @@ class Learned:
 
     def __init__(self, quantizer):
         self.quantizer = quantizer
+        self.path = quantizer.scale.path
 
 
 def resolution_of(quantizer):

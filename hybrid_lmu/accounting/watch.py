@@ -125,7 +125,8 @@ def _watch_hybrid(cell, x, states):
 
 def _activity(name, tensor, resolution, held):
     role = "output" if resolution is None else "activity"
-    return Meeting(role, name, resolution, held=held), tensor
+    variable = getattr(resolution, "path", None)
+    return Meeting(role, name, resolution, held=held, variable=variable), tensor
 
 
 def _watch_hybrid_lmu(cell, x, states):

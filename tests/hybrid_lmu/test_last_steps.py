@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from hybrid_lmu import HybridLMU, LeakyAverage, activity_report
+from hybrid_lmu import HybridLMU, LeakyAverage, activity_report, full_simulation
 
 to_numpy = ops.convert_to_numpy
 x = np.random.default_rng(0).normal(size=(3, 24, 2)).astype("float32")
@@ -75,16 +75,54 @@ def test_truncated_training_of_recurrent_hidden_units(feedback):
     assert np.abs(to_numpy(twin(layer, simulation=2)(x)) - full).max() > 1e-3
 
 
-def test_mask_of_the_last_steps():
+def test_last_steps_exclude_masks_and_short_sequences():
     mask = np.ones((3, 24), bool)
-    mask[1, 20:] = False
-    layer = lmu(return_last=6, initial_error="half")
-    y = to_numpy(layer(x, mask=mask))
-    every = twin(layer, return_last=None, return_sequences=True)
-    np.testing.assert_array_equal(y, to_numpy(every(x, mask=mask))[:, -6:])
-    assert np.array_equal(
-        to_numpy(layer.compute_mask(x, ops.convert_to_tensor(mask))), mask[:, -6:]
-    )
+    with pytest.raises(ValueError, match="without a mask"):
+        lmu(return_last=6)(x, mask=mask)
+    with pytest.raises(ValueError, match="at least that many steps, received 24"):
+        lmu(return_last=25)(keras.Input((24, 2)))
+
+
+def test_shapes_of_the_last_steps():
+    layer = lmu(return_last=6)
+    assert tuple(layer.compute_output_shape((3, 24, 2))) == (3, 6, 5)
+    both = keras.layers.Bidirectional(lmu(return_last=6))
+    assert both.compute_output_shape((3, 24, 2)) == tuple(both(x).shape) == (3, 6, 10)
+
+
+def test_full_simulation_of_the_last_steps():
+    layer = lmu(return_last=4, initial_error="uniform")
+    model = keras.Sequential([keras.Input((24, 2)), layer, keras.layers.GlobalAveragePooling1D()])
+    full = full_simulation(model)
+    assert full.layers[0].simulation == "full" and full.output_shape == model.output_shape
+
+
+@pytest.mark.parametrize("feedback", ["quantized", "integrated"])
+@pytest.mark.parametrize("state", [False, True])
+def test_gradients_of_the_steps_before_the_last(feedback, state):
+    """At a high resolution those of the network without a quantizer."""
+    found = []
+    for resolution in (None, 2.0**16):
+        layer = HybridLMU(
+            2, 6, 24.0, keras.layers.Dense(3), seed=0, memory_feedback=feedback,
+            memory_resolution=resolution, return_last=None if state else 3, return_state=state,
+            initial_error="half", kernel_initializer=keras.initializers.Constant(0.3),
+        )  # fmt: skip
+        inputs = keras.Input((24, 2))
+        y = layer(inputs)
+        # Its states: of the hidden cell, then the memory.
+        y = y[2] if state else keras.layers.GlobalAveragePooling1D()(y)
+        model = keras.Model(inputs, keras.layers.Dense(1, kernel_initializer="ones")(y))
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        kernel = next(w for w in model.trainable_weights if w.path.endswith("lmu_cell/kernel"))
+        for weight in model.trainable_weights:
+            if weight is not kernel:
+                weight.assign(np.full(weight.shape, 0.1))
+        before = to_numpy(kernel)
+        model.train_on_batch(x, np.ones((3, 1)))
+        found.append(to_numpy(kernel) - before)
+    assert np.abs(found[0]).max() > 1e-4
+    np.testing.assert_allclose(found[1], found[0], rtol=0.02, atol=1e-5)
 
 
 def test_memory_dropout_drops_the_same_units_at_all_steps():
