@@ -13,6 +13,7 @@ from hybrid_lmu import (
     SigmaDeltaQuantizer,
     activity_report,
 )
+from hybrid_lmu.accounting.ranges import count_ranges
 
 to_numpy = ops.convert_to_numpy
 KINDS = pytest.mark.parametrize("kind", (SigmaDeltaQuantizer, RoundingQuantizer))
@@ -146,3 +147,40 @@ def test_bad_budgets():
     model = keras.Sequential([keras.Input((5, 2)), SigmaDelta(resolution=8.0)])
     model.compile("sgd", "mse")
     model.fit(x + 1, x, verbose=0, callbacks=[BitBudget(3.0, x + 1)])  # a fixed one is scaled
+
+
+def test_ranges_are_those_of_the_right_activity():
+    """Two outputs, in another order than the layers were made: a budget of 4 bits for both."""
+    inputs = keras.Input((30, 1))
+    small, large = (SigmaDelta(resolution=4.0, name=name) for name in ("small", "large"))
+    of_large = large(keras.layers.Rescaling(50.0)(inputs))
+    model = keras.Model(inputs, [small(inputs), of_large])
+    model.compile(keras.optimizers.SGD(0.0), ["mse", "mse"])
+    x, _ = data()
+    model.fit(x, [x, x], verbose=0, callbacks=[BitBudget(4.0, x)])
+    for row in activity_report(model, x).activities:
+        assert row["activity_bits"] == pytest.approx(4.0, abs=0.4)
+
+
+def test_masked_steps_have_no_range():
+    x = np.full((4, 10, 1), 3.0, "float32")
+    x[:, 5:] = 0.0
+    inputs = keras.Input((10, 1))
+    y = SigmaDelta(resolution=1.0, initial_error="half")(keras.layers.Masking()(inputs))
+    ((low, high),) = count_ranges(keras.Model(inputs, y), x).values()
+    assert (low, high) == (3, 3)
+
+
+def test_resolutions_of_their_own_that_are_learned_too_are_levelled():
+    own = SigmaDeltaQuantizer(
+        resolution=[32.0, 64.0, 128.0, 256.0, 512.0, 1024.0],
+        learn_resolution=True,
+        name="memory_quantizer",
+    )
+    model = network(memory_quantizer=own)
+    x, y = data()
+    model.compile(keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy")
+    model.fit(x, y, verbose=0, callbacks=[BitBudget(5.0, x, name="*memory*")])
+    path = next(path for path in count_ranges(model, x) if "memory" in path)
+    low, high = count_ranges(model, x)[path]
+    np.testing.assert_allclose(np.log2(high - low + 1.0), 5.0, atol=0.3)

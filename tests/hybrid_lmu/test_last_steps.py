@@ -185,3 +185,33 @@ def test_leaky_average():
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         lmu(**options)
+
+
+def test_memory_dropout_does_not_follow_the_diffusion_error():
+    """With one seed for both, the units that are kept would be those that round up, or down."""
+    layer = HybridLMU(
+        1, 30, 20.0, None, kernel_initializer=None, memory_resolution=1.0, memory_dropout=0.5,
+        seed=0,
+    )  # fmt: skip
+    x = np.random.default_rng(0).normal(size=(4000, 20, 1)).astype("float32")
+    kept = to_numpy(layer(x, training=True))
+    exact = to_numpy(twin_of_memory(layer, x))
+    # E[kept] is the exact memory: in total to 5 standard errors of the rounding and dropping.
+    difference = kept - exact
+    error = difference.std() / np.sqrt(difference.size)
+    assert abs(difference.mean()) < 5 * error
+
+
+def twin_of_memory(layer, x):
+    config = {**layer.get_config(), "memory_resolution": None, "memory_dropout": 0}
+    return HybridLMU.from_config(config)(x)
+
+
+@pytest.mark.parametrize("cell", [keras.layers.SimpleRNNCell, keras.layers.GRUCell])
+def test_dropout_of_the_hidden_cell_over_the_last_steps(cell):
+    layer = HybridLMU(1, 4, 20.0, cell(3, recurrent_dropout=0.3), simulation=8)
+    model = keras.Sequential([keras.Input((24, 2)), layer])
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    model.train_on_batch(x, np.ones((3, 3)))
+    assert any(not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))

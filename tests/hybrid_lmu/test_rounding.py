@@ -144,3 +144,37 @@ def test_resolutions_as_arrays_without_a_quantizer():
     assert tuple(layer(np.ones((2, 9, 1), "float32")).shape) == (2, 3)
     cell = HybridCell(keras.layers.GRUCell(3), resolution=np.full(3, 2.0))
     assert tuple(HybridRNN(cell)(np.ones((2, 9, 1), "float32")).shape) == (2, 3)
+
+
+@pytest.mark.parametrize("options", [{"limit": 0.3}, {"activation": "relu"}], ids=str)
+@pytest.mark.parametrize("resolution", [None, 4.0])
+def test_a_recurrent_cell_heeds_the_limit_and_activation_of_its_quantizer(options, resolution):
+    x = np.random.default_rng(0).normal(size=(2, 12, 3)).astype("float32")
+    quantizer = SigmaDeltaQuantizer(resolution=resolution, initial_error="half", **options)
+    cell = HybridCell(keras.layers.SimpleRNNCell(4), quantizer=quantizer)
+    whole, steps = (
+        to_numpy(HybridRNN(cell, return_sequences=True, unroll=unroll)(x))
+        for unroll in (False, True)
+    )
+    np.testing.assert_allclose(whole, steps, atol=1e-6)
+    assert np.abs(whole).max() <= 0.5 or whole.min() == 0.0
+
+
+def test_an_integrated_memory_with_a_limit_stays_within_it():
+    """What its output lacks does not add up: it goes back to 0 when the input does."""
+    quantizer = SigmaDeltaQuantizer(resolution=8.0, limit=0.5, initial_error="half")
+    layer = HybridLMU(
+        1, 4, 50.0, None, memory_quantizer=quantizer, memory_feedback="integrated",
+        kernel_initializer=None, return_sequences=True, return_state=True,
+    )  # fmt: skip
+    x = np.zeros((1, 600, 1), "float32")
+    x[:, :300] = 1.0
+    y, *states = layer(x)
+    assert np.abs(to_numpy(y)).max() <= 0.5 + 1 / 8
+    assert np.abs(to_numpy(y)[:, 500:]).mean() < 0.05
+    assert all(np.abs(to_numpy(state)).max() <= 1.0 for state in states)
+
+
+def test_a_limit_for_another_number_of_neurons():
+    with pytest.raises(ValueError, match="`limit` must .* received 3 entries"):
+        SigmaDeltaQuantizer(limit=[1.0, 2.0, 3.0]).build((None, 4))
