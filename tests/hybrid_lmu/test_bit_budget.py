@@ -173,7 +173,7 @@ def test_masked_steps_have_no_range():
 
 def test_resolutions_of_their_own_that_are_learned_too_are_levelled():
     own = SigmaDeltaQuantizer(
-        resolution=[32.0, 64.0, 128.0, 256.0, 512.0, 1024.0],
+        resolution=[512.0, 1e3, 2e3, 4e3, 8e3, 16e3],
         learn_resolution=True,
         name="memory_quantizer",
     )
