@@ -62,7 +62,9 @@ def make_parser() -> argparse.ArgumentParser:
     add("--theta", type=float, metavar="FLOAT", help="window of the memory in steps")
     add("--memory-d", type=int, metavar="INT", help="number of memories")
     add("--permutation", type=int, metavar="INT", help="seed of the order of pixels (psmnist)")
-    add("--hidden", choices=HIDDEN, help="units of an LMU: ReLU layer, tanh recurrence or GRU")
+    add(
+        "--hidden", choices=HIDDEN, help="units of an LMU: ReLU layer, tanh or ReLU recurrence, GRU"
+    )
     add("--input-to-hidden", action=argparse.BooleanOptionalAction,
         help="the hidden units of an LMU see the input itself too")  # fmt: skip
 

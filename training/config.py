@@ -24,7 +24,7 @@ SCHEDULES = ("constant", "cosine")
 UNITS = ("activity", "deviation")
 ROUNDINGS = ("diffused", "memoryless", "stochastic")
 READOUTS = ("last", "mean", "leaky")
-HIDDEN = ("dense", "rnn", "gru")
+HIDDEN = ("dense", "rnn", "relu-rnn", "gru")
 FEEDBACKS = ("exact", "quantized", "integrated")
 
 # Chosen on the validation split, seed 0; what was tried stands in evaluation/results/README.md.
@@ -49,9 +49,10 @@ _MNIST = {
         anneal_fraction=0.5, readout="mean", readout_steps=4,
     ),
     "hybrid-lmu-recurrent": dict(
-        order=400, theta=784.0, hidden="rnn", learning_rate=3e-3, memory_dropout=0.2, dropout=0.2,
-        memory_unit="deviation", memory_resolution=1.5, memory_limit=3.0, hidden_resolution=1.2,
-        anneal_fraction=0.5, simulated_steps=16, readout="mean", readout_steps=4,
+        order=400, theta=784.0, hidden="relu-rnn", learning_rate=3e-3, memory_dropout=0.2,
+        dropout=0.3, memory_unit="deviation", memory_resolution=2.0, hidden_resolution=1.0,
+        memory_limit=3.0, hidden_limit=7.0, anneal_fraction=0.5, simulated_steps=16,
+        readout="mean", readout_steps=4,
     ),
     "hybrid-lmu-integer": dict(
         order=128, theta=784.0, hidden="dense", learning_rate=5e-3, dropout=0.4,
@@ -127,7 +128,7 @@ class RunConfig:
     None) each neuron gets that many bits, by its range. Ranges are measured on `budget_samples`
     training sequences.
 
-    `hidden`: the hidden units of an LMU, a ReLU layer, a tanh recurrence or a GRU;
+    `hidden`: the hidden units of an LMU, a ReLU layer, a tanh or ReLU recurrence, or a GRU;
     `input_to_hidden`: they see the input itself too.
 
     `memory_limit` (in `memory_unit`) and `hidden_limit`: where activities saturate (None: nowhere).

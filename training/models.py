@@ -170,8 +170,11 @@ def _quantizer(config, name, resolution, limit=None):
 def _hidden_cell(config, units):
     if config.hidden == "dense":
         return keras.layers.Dense(units, activation="relu", kernel_initializer=_glorot(config, 3))
-    cell = {"rnn": keras.layers.SimpleRNNCell, "gru": keras.layers.GRUCell}[config.hidden]
-    return cell(units, seed=config.seed, **_rnn_kernels(config))
+    options = dict(seed=config.seed, **_rnn_kernels(config))
+    if config.hidden == "gru":
+        return keras.layers.GRUCell(units, **options)
+    activation = {"rnn": "tanh", "relu-rnn": "relu"}[config.hidden]
+    return keras.layers.SimpleRNNCell(units, activation, **options)
 
 
 def _encoder(config, task):
