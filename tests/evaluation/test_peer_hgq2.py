@@ -134,6 +134,8 @@ def test_a_training_that_diverges_is_told():
 
 
 def test_the_record(tmp_path, monkeypatch, capsys):
+    # Without it, `main` sets it for the tests after this one.
+    monkeypatch.setenv("KERAS_BACKEND", keras.backend.backend())
     monkeypatch.setattr(peer, "build_models", plain_models)
     monkeypatch.setattr(peer, "PEER_PACKAGES", ("numpy",))
     monkeypatch.setattr("training.tasks.load_task", lambda name, data_dir: make_task())
