@@ -45,7 +45,7 @@ def accuracy_against_bits(rows, marks=()):
                 ax.axhline(error, **_line_style(published))
             for row in points:
                 _join(ax, row, points, key, palette)
-            for row in points:
+            for row in sorted(points, key=lambda row: row.rounding == "diffused"):  # on top
                 _point(ax, row, key, palette)
             _published_bits(ax, marks, key)
             _bits_axis(ax, points, marks, key)
