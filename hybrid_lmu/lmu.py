@@ -36,7 +36,8 @@ class HybridLMU(HybridRNN):
     - Where the memory depends on the input alone (no `hidden_to_memory` and `memory_to_memory`),
       the length is known and nothing is masked, it is computed before the hidden cell. With exact
       feedback, all steps and their counts in parallel; with quantized feedback, by a loop whose
-      gradient is that of the linear memory, in parallel (not if theta is trained).
+      gradient is that of the linear memory, in parallel (not if theta is trained, or if the
+      memory's quantizer has a limit or an activation).
     - The hidden cell then gets the whole sequence: in parallel if it is feed-forward; else by a
       loop, with the product of the input before it for SimpleRNNCell, GRUCell and LSTMCell, and
       with a gradient of our own for SimpleRNNCell.

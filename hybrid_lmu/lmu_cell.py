@@ -197,12 +197,10 @@ class HybridLMUCell(WholeSequences, Float32StateCell):
     @property
     def takes_sequences(self):
         """Whether the memory depends on the input alone, so that the cell may get all of it."""
-        return not (
-            self.hidden_to_memory
-            or self.memory_to_memory
-            or (self._feeds_back_counts and self.memory.trainable_theta)
-            or (self._feeds_back_counts and not self.memory_quantizer.linear)
+        parallel = not self._feeds_back_counts or (
+            self.memory_quantizer.linear and not self.memory.trainable_theta
         )
+        return parallel and not (self.hidden_to_memory or self.memory_to_memory)
 
     @property
     def needs_gradient_of_loop(self):

@@ -258,9 +258,12 @@ def variants(config: dict) -> list[str]:
     """What tells a run from others of its task and model, such as ["memoryless"]."""
     rounding, permutation = config.get("rounding", "diffused"), config.get("permutation", 0)
     budget = config.get("bit_budget")
-    found = [] if rounding == "diffused" else [rounding]
-    found += [f"permutation{permutation}"] if permutation else []
-    return found + ([f"budget{budget:g}"] if budget else [])
+    found = (
+        rounding if rounding != "diffused" else None,
+        f"permutation{permutation}" if permutation else None,
+        f"budget{budget:g}" if budget else None,
+    )
+    return [name for name in found if name]
 
 
 def _one_of(name, value, allowed):

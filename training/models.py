@@ -178,12 +178,12 @@ def _hidden_cell(config, units):
 
 
 def _encoder(config, task):
-    if config.input_resolution is not None and config.is_hybrid:
-        return None  # the counts themselves
     # One pixel into one memory: a gain of one, so that the memory holds the signal itself.
     same = task.features == config.memory_d == 1
-    if same and config.is_hybrid and config.memory_unit == "deviation":
-        return None  # a learned gain would change the deviation, to 1.9 times and more
+    # A learned gain would change the deviation, to 1.9 times and more.
+    fixed = same and config.memory_unit == "deviation"
+    if config.is_hybrid and (config.input_resolution is not None or fixed):
+        return None
     return keras.initializers.Ones() if same else _glorot(config, 6)
 
 
