@@ -92,9 +92,9 @@ RECIPES = {
         "*": dict(
             epochs=30, batch_size=16, parameters=12_000, learning_rate=1e-2, schedule="cosine",
             clip_norm=1.0, order=12, theta=240.0, hidden="gru", input_to_hidden=True,
-            anneal_fraction=0.4, memory_resolution=8.0, hidden_resolution=6.0,
+            anneal_fraction=0.4, hidden_resolution=6.0,
         ),
-        "hybrid-lmu": dict(dropout=0.2),
+        "hybrid-lmu": dict(dropout=0.2, memory_resolution=6.0),
         "lmu": dict(dropout=0.2),
         "lstm": dict(batch_size=32),
         "hybrid-lstm": dict(batch_size=32),
