@@ -86,7 +86,8 @@ RECIPES = {
         "hybrid-lstm": dict(hidden_resolution=32.0, start_resolution=256.0),
         "hybrid-gru": dict(hidden_resolution=32.0, start_resolution=256.0),
     },
-    # Chosen on blocks of the training recordings; what was tried stands in
+    # The hybrid LMU's chosen on five blocks of the training sequences (the hybrid LSTM and GRU take
+    # its annealing and resolution), the others' on the validation split; what was tried stands in
     # evaluation/results/README.md.
     "ecg": {
         "*": dict(

@@ -180,7 +180,7 @@ def _hidden_cell(config, units):
 def _encoder(config, task):
     # One pixel into one memory: a gain of one, so that the memory holds the signal itself.
     same = task.features == config.memory_d == 1
-    # A learned gain would change the deviation, to 1.9 times and more.
+    # Counts enter as they are. A learned gain would change the deviation, to 1.9 times and more.
     fixed = same and config.memory_unit == "deviation"
     if config.is_hybrid and (config.input_resolution is not None or fixed):
         return None
