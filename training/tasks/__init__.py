@@ -12,6 +12,8 @@ TASKS = {
     "smnist": ("training.tasks.mnist", {"permuted": False}),
     "mackey-glass": ("training.tasks.mackey_glass", {}),
     "ecg": ("training.tasks.ecg", {}),
+    "two-moons": ("training.tasks.two_moons", {}),
+    "bisnn-1d": ("training.tasks.bisnn_1d", {}),
 }
 
 
