@@ -2,6 +2,7 @@
 
 from hybrid_lmu.local_learning.connections import Conv2DConnection, DenseConnection
 from hybrid_lmu.local_learning.network import LocalSpikingNetwork
+from hybrid_lmu.local_learning.predictors import predict_samples
 from hybrid_lmu.local_learning.rules import BayesianRule, FullPrecisionRule, StraightThroughRule
 
 __all__ = [
@@ -11,4 +12,5 @@ __all__ = [
     "FullPrecisionRule",
     "LocalSpikingNetwork",
     "StraightThroughRule",
+    "predict_samples",
 ]

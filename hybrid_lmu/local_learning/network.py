@@ -10,10 +10,9 @@ from keras import ops
 from hybrid_lmu.checks import check_choice, check_positive_integer
 from hybrid_lmu.local_learning import steps
 from hybrid_lmu.local_learning.connections import as_connection
+from hybrid_lmu.local_learning.functional import on_backend
 from hybrid_lmu.local_learning.losses import get_loss
 from hybrid_lmu.local_learning.rules import check_rule
-
-PREDICTORS = ("mode", "ensemble", "committee")
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -45,19 +44,19 @@ class LocalSpikingNetwork(keras.Model):
     number or a schedule, which is asked once a batch; Adam or a momentum would be another rule.
     Losses and layers add up, and no clipping is done. `compile` takes metrics as usual; they see
     the output above. In training, weights are those of the rule (relaxed samples for
-    `BayesianRule`); `evaluate`, `predict` and a call use each weight's mode, and
-    `predict_average` the posterior.
+    `BayesianRule`); `evaluate`, `predict` and a call use each weight's mode;
+    `hybrid_lmu.local_learning.predict_samples` draws from the posterior.
 
     Example:
 
-    >>> from hybrid_lmu.local_learning import BayesianRule, LocalSpikingNetwork
+    >>> from hybrid_lmu.local_learning import BayesianRule, LocalSpikingNetwork, predict_samples
     >>> model = LocalSpikingNetwork([16], 1, BayesianRule(), burn_in=2, seed=0)
     >>> model.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
     >>> x = np.random.RandomState(0).binomial(1, 0.5, (8, 6, 4)).astype("float32")
     >>> y = np.arange(8) % 2
     >>> history = model.fit(x, y, epochs=2, verbose=0)
-    >>> model.predict_average(x, "ensemble", samples=3).shape
-    (8, 1)
+    >>> predict_samples(model, x, "ensemble", samples=3).shape
+    (3, 8, 1)
 
     Raises:
         ValueError: for arguments out of range; in training, for another optimizer, a `loss` given
@@ -149,39 +148,24 @@ class LocalSpikingNetwork(keras.Model):
         return (input_shape[0], self.outputs_read)
 
     def train_step(self, *state_and_data):
-        return self._on_backend(self._learn, self._state(optimizer=True), *state_and_data)
+        return on_backend(self._learn, self._groups(optimizer=True), *state_and_data)
 
     def test_step(self, *state_and_data):
-        return self._on_backend(self._test, self._state(optimizer=False), *state_and_data)
+        return on_backend(self._test, self._groups(optimizer=False), *state_and_data)
 
     def predict_step(self, *state_and_data):
         groups = (self.trainable_variables, self.non_trainable_variables)
-        result = self._on_backend(self._predict, groups, *state_and_data)
+        result = on_backend(self._predict, groups, *state_and_data)
         if len(state_and_data) == 1:
             return result
         outputs, (_, non_trainable) = result
         return outputs, non_trainable
 
-    def _state(self, optimizer):
+    def _groups(self, optimizer):
         """The variables of a step, in the groups that Keras' trainer for JAX hands over."""
         groups = [self.trainable_variables, self.non_trainable_variables]
         groups += [self.optimizer.variables] if optimizer else []
         return (*groups, self.metrics_variables)
-
-    def _on_backend(self, step, groups, *state_and_data):
-        """TensorFlow and PyTorch give the data of a step, JAX the state too and wants it back."""
-        *state, data = state_and_data
-        if not state:
-            return step(data)
-        pairs = [
-            pair
-            for variables, values in zip(groups, state[0], strict=True)
-            for pair in zip(variables, values, strict=True)
-        ]
-        with keras.StatelessScope(state_mapping=pairs) as scope:
-            result = step(data)
-        new = tuple([scope.get_current_value(v) for v in variables] for variables in groups)
-        return result, new
 
     def _learn(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -284,55 +268,6 @@ class LocalSpikingNetwork(keras.Model):
                 f"`{self.name}` has the loss of its steps, loss={self._loss_name!r}; `compile` "
                 f"takes none. Received: {self.loss!r}"
             )
-
-    def predict_samples(self, x, predictor="ensemble", samples=10, batch_size=32, seed=0):
-        """Predictions of `samples` networks with weights drawn from the posterior.
-
-        Args:
-            x: array [N, time, features...].
-            predictor: ``"ensemble"``: each batch of each sample has weights of its own;
-                ``"committee"``: `samples` sets of weights, each for all of `x`; ``"mode"``: the
-                one network with each weight's mode, so one sample.
-            samples: number of draws.
-            batch_size: of the batches. Default 32.
-            seed: integer; the draws depend on it and nothing else.
-
-        Returns:
-            Array [samples, N, outputs].
-
-        Raises:
-            ValueError: for an unknown predictor, or one that draws from a rule that has no
-                distribution.
-        """
-        check_choice("predictor", predictor, PREDICTORS)
-        samples = check_positive_integer("samples", samples)
-        batch_size = check_positive_integer("batch_size", batch_size)
-        if predictor == "mode":
-            samples = 1
-        elif not self.rule.stochastic:
-            raise ValueError(
-                f"{type(self.rule).__name__} has no distribution to draw from: `predictor` must be "
-                f"'mode'; received: {predictor!r}"
-            )
-        self._build_for(x)
-        batches = range(0, len(x), batch_size)
-        rows, before = [], ops.convert_to_numpy(self.prediction_seed)
-        self.drawing.assign(float(predictor != "mode"))
-        try:
-            for sample in range(samples):
-                for i, first in enumerate(batches):
-                    draw = sample if predictor == "committee" else sample * len(batches) + i
-                    # A generator counts on from the second number, by one a weight matrix.
-                    self.prediction_seed.assign(np.array([seed, draw * 2**12], before.dtype))
-                    rows.append(self.predict_on_batch(x[first : first + batch_size]))
-        finally:
-            self.drawing.assign(0.0)
-            self.prediction_seed.assign(before)
-        return np.concatenate(rows).reshape(samples, len(x), self.outputs_read)
-
-    def predict_average(self, x, predictor="ensemble", samples=10, batch_size=32, seed=0):
-        """The mean over the networks of `predict_samples`, [N, outputs]."""
-        return self.predict_samples(x, predictor, samples, batch_size, seed).mean(axis=0)
 
     def get_config(self):
         tau_mem, tau_syn, tau_ref = self.taus
