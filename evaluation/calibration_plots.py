@@ -38,7 +38,7 @@ def reliability(curves: dict, title: str):
         upper.set_title(title)
         upper.set_ylabel("accuracy")
         upper.set_ylim(-0.03, 1.03)
-        upper.legend(loc="upper left")
+        upper.legend(loc="lower right")
         lower.set_ylabel("share")
         lower.set_xlabel("confidence")
         lower.set_xlim(_least_confidence(curves), 1.0)

@@ -22,16 +22,22 @@ def load(data_dir=None) -> TaskData:
     Validation, our addition: 60 noisy points midway between the training points; nothing in the
     gaps. Spikes are drawn once: they do not depend on the run's seed.
     """
+    parts = {part: observations(part) for part in ("train", "validation")}
+    parts["test"] = GRID, scaled_target(function(GRID))
+    splits = {
+        part: Split(encoded(x, SEEDS[part]), y.astype("float32")[:, None])
+        for part, (x, y) in parts.items()
+    }
+    return TaskData(name="bisnn-1d", kind="regression", per_step=False, outputs=1, **splits)
+
+
+def observations(part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Places [60] and scaled noisy values [60] of the training or validation split."""
     ticks = np.arange(PER_UNIT) / PER_UNIT
     x = np.concatenate([low + ticks * (high - low) for low, high in INTERVALS])
-    places = {"train": x, "validation": x + 0.5 / PER_UNIT, "test": GRID}
-    parts = {}
-    for part, points in places.items():
-        noise = np.random.RandomState(SEEDS[part]).normal(0, NOISE, len(points))
-        values = function(points) + (0 if part == "test" else noise)
-        y = scaled_target(values).astype("float32")[:, None]
-        parts[part] = Split(encoded(points, SEEDS[part]), y)
-    return TaskData(name="bisnn-1d", kind="regression", per_step=False, outputs=1, **parts)
+    x = x + (0.5 / PER_UNIT if part == "validation" else 0.0)
+    noise = np.random.RandomState(SEEDS[part]).normal(0, NOISE, len(x))
+    return x, scaled_target(function(x) + noise)
 
 
 def function(x: np.ndarray) -> np.ndarray:
