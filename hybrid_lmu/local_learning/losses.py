@@ -18,13 +18,14 @@ class StepLoss:
 
     `target`: labels as they come from the data, and the number of outputs, to ``t``; `value`:
     [batch]; `gradient`: ``d value / dr``, [batch, outputs]; `prediction`: ``r`` to probabilities
-    (or, in regression, to itself).
+    (or, in regression, to itself). `labels`: numbers of a sample's label, None for one an output.
     """
 
     target: Callable
     value: Callable
     gradient: Callable
     prediction: Callable
+    labels: int | None = None
 
 
 def _numbers(y, outputs):
@@ -54,6 +55,7 @@ LOSSES = {
         lambda r, t: ops.logsumexp(r, axis=-1) - ops.sum(t * r, axis=-1),
         lambda r, t: ops.softmax(r, axis=-1) - t,
         lambda r: ops.softmax(r, axis=-1),
+        labels=1,
     ),
     # Smooth L1: the square below an error of 1, mean over the outputs.
     "huber": StepLoss(

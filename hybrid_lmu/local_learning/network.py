@@ -44,8 +44,8 @@ class LocalSpikingNetwork(keras.Model):
     number or a schedule, which is asked once a batch; Adam or a momentum would be another rule.
     Losses and layers add up, and no clipping is done. `compile` takes metrics as usual; they see
     the output above. In training, weights are those of the rule (relaxed samples for
-    `BayesianRule`); `evaluate`, `predict` and a call use each weight's mode;
-    `hybrid_lmu.local_learning.predict_samples` draws from the posterior.
+    `BayesianRule`); `evaluate`, `predict` and a call use each weight's mode, and
+    `predict_samples` draws from the posterior.
 
     Example:
 
@@ -174,7 +174,7 @@ class LocalSpikingNetwork(keras.Model):
         latents, seed, loss, prediction = steps.learn(
             self._layers_now(), self.rule, self.step_loss, self._latents_now(),
             (self.generator, ops.convert_to_tensor(self.training_seed)),
-            self._sequences(x), self.step_loss.target(y, self.outputs_read),
+            self._sequences(x), self._target(y),
             self._weight(x, sample_weight),
             ops.cast(self.optimizer.learning_rate, "float32"), self.burn_in,
         )  # fmt: skip
@@ -187,7 +187,7 @@ class LocalSpikingNetwork(keras.Model):
 
     def _test(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        loss, prediction = self._run(x, self.step_loss.target(y, self.outputs_read))
+        loss, prediction = self._run(x, self._target(y))
         loss = ops.mean(self._weight(x, sample_weight) * loss)
         return self._logs(x, y, prediction, sample_weight, loss)
 
@@ -246,6 +246,17 @@ class LocalSpikingNetwork(keras.Model):
                 f"received shape {tuple(x.shape)}."
             )
         return ops.moveaxis(x, 1, 0)
+
+    def _target(self, y):
+        """[batch, outputs]; ValueError for labels of another shape."""
+        expected = self.step_loss.labels or self.outputs_read
+        if math.prod(y.shape[1:]) != expected:
+            raise ValueError(
+                f"`{self.name}` with loss={self._loss_name!r} and outputs={self.outputs_read} "
+                f"expects {expected} number(s) a sample as targets; received shape "
+                f"{tuple(y.shape)}."
+            )
+        return self.step_loss.target(y, self.outputs_read)
 
     @staticmethod
     def _weight(x, sample_weight):

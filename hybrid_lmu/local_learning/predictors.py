@@ -26,13 +26,15 @@ def predict_samples(model, x, predictor="ensemble", samples=10, batch_size=32, s
 
     Raises:
         ValueError: for an unknown predictor, or one that draws from a rule that has no
-            distribution.
+            distribution, or for a model that is not built.
 
     Source: Jang, Skatchkovsky & Simeone (2020), arXiv:2012.08300, and the authors' code.
     """
     check_choice("predictor", predictor, PREDICTORS)
     samples = check_positive_integer("samples", samples)
     batch_size = check_positive_integer("batch_size", batch_size)
+    if not model.built:
+        raise ValueError(f"`{model.name}` must be built or trained first; received one that is not")
     if predictor == "mode":
         samples = 1
     elif not model.rule.stochastic:

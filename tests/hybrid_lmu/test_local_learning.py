@@ -134,6 +134,25 @@ def test_published_kernel_of_the_neuron():
     np.testing.assert_allclose([max(kernel), sum(kernel)], [3.182754, 68.450040], rtol=1e-6)
 
 
+@pytest.mark.parametrize("options", [{"run_eagerly": True}, {"steps_per_execution": 2}, {}])
+def test_forms_of_execution(options):
+    """Also without burn-in, with the other surrogate, and with batches of two sizes."""
+    if "steps_per_execution" in options and keras.backend.backend() == "torch":
+        pytest.skip("Keras on PyTorch has one step an execution")
+    y = TARGETS["binary_crossentropy"][1]
+    model = network(RULES["bayesian"](), burn_in=0, surrogate="sigmoid")
+    model.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"], **options)
+    history = model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0).history
+    reference_model = network(RULES["bayesian"](), rate=0.1, burn_in=0, surrogate="sigmoid")
+    expected = [
+        [reference_model.train_on_batch(x[rows], y[rows], return_dict=True)["loss"] for rows in cut]
+        for cut in [(slice(0, 8), slice(8, 12))] * 2
+    ]
+    for epoch, (first, second) in enumerate(expected):
+        np.testing.assert_allclose(history["loss"][epoch], (8 * first + 4 * second) / 12, rtol=1e-4)
+    assert int(ops.convert_to_numpy(model.optimizer.iterations)) == 4
+
+
 def test_a_sample_without_weight_changes_nothing():
     y = TARGETS["binary_crossentropy"][1]
     models = [network(StraightThroughRule(initial_latent=0.05)) for _ in range(2)]
@@ -252,6 +271,13 @@ def test_bad_data():
     with pytest.raises(ValueError, match="`compile` takes none. Received: 'mse'"):
         model.fit(x, y, verbose=0)
     model = network(StraightThroughRule())
+    with pytest.raises(ValueError, match=r"expects 1 number\(s\) a sample .* \(.*, 2\)"):
+        network(StraightThroughRule()).fit(x, np.stack([y, y], -1), verbose=0)
+    message = r"loss='huber' and outputs=2 expects 2 number\(s\) a sample"
+    with pytest.raises(ValueError, match=message):
+        network(StraightThroughRule(), "huber").fit(x, y, verbose=0)
+    with pytest.raises(ValueError, match="must be built or trained first"):
+        predict_samples(network_of([4]), x, "mode")
     with pytest.raises(ValueError, match="must be 'mode'; received: 'ensemble'"):
         predict_samples(model, x)
     with pytest.raises(ValueError, match="`predictor` must be one of .* received: 'median'"):
