@@ -20,19 +20,20 @@ RULES = {
     "bayesian": BayesianRule,
 }
 
-# "*": what all rules of a task share; "rule": the arguments of the rule's class.
+# "*": what all rules of a task share; "rule": the arguments of the rule's class. Rates are large
+# because gradients are means over the batch and small by the factors of a layer.
 RECIPES = {
     "two-moons": {
-        "*": dict(hidden=(64, 64), burn_in=10, batch_size=40, epochs=600),
-        "full-precision": dict(learning_rate=0.3, rule={}),
-        "straight-through": dict(learning_rate=30.0, rule={}),
-        "bayesian": dict(learning_rate=1.0, rule=dict(rho=5e-4)),
+        "*": dict(hidden=(256, 256), burn_in=10, batch_size=40, epochs=300),
+        "full-precision": dict(learning_rate=0.1, rule={}),
+        "straight-through": dict(learning_rate=100.0, rule=dict(clip=30.0)),
+        "bayesian": dict(learning_rate=50.0, rule=dict(temperature=0.1, rho=1e-6)),
     },
     "bisnn-1d": {
         "*": dict(hidden=(128, 128), burn_in=10, batch_size=30, epochs=600),
-        "full-precision": dict(learning_rate=0.3, rule={}),
-        "straight-through": dict(learning_rate=30.0, rule={}),
-        "bayesian": dict(learning_rate=1.0, rule=dict(rho=5e-4)),
+        "full-precision": dict(learning_rate=3.0, rule=dict(initial_latent=0.5)),
+        "straight-through": dict(learning_rate=1.0, rule={}),
+        "bayesian": dict(learning_rate=300.0, rule=dict(temperature=0.3, rho=1e-6)),
     },
 }
 
