@@ -17,17 +17,18 @@ CLASSES = (
 NUMBERS = (
     ("RMSE", "test", "rmse", 1, 4),
     ("RMSE seen", "test_seen", "rmse", 1, 4),
-    ("calibration error %", "test", "calibration_error", 100, 2),
-    ("90 % coverage", "test", "coverage_90", 100, 1),
-    ("in gaps", "test_gaps", "coverage_90", 100, 1),
+    ("quantile error %", "test", "quantile_error", 100, 1),
+    ("interval error %", "test", "interval_error", 100, 1),
+    ("in 90 % interval", "test", "coverage_90", 100, 1),
+    ("gaps", "test_gaps", "coverage_90", 100, 1),
     ("NLL nats", "test", "nll", 1, 3),
 )
 LEGENDS = {
     CLASSES: "ECE: expected calibration error, 10 bins. NLL: mean negative log likelihood.",
     NUMBERS: (
-        "RMSE against the curve; the rest against new noisy observations of it: mean distance of\n"
-        "the share of targets below a predicted quantile from its level, share within the\n"
-        "predicted 90 %, negative log likelihood."
+        "RMSE against the curve; the rest against new noisy observations of it. Quantile and interval\n"
+        "error: mean distance between the share of observations below a predicted quantile, or within\n"
+        "a central interval, and its level. NLL: mean negative log likelihood."
     ),
 }
 

@@ -85,21 +85,26 @@ def quantile_shares(mean, deviation, targets, levels=LEVELS) -> list[float]:
 
 
 def score_normal(mean, deviation, targets, reference=None) -> dict:
-    """{"rmse", "calibration_error", "coverage_90", "nll"} of normal predictions.
+    """{"rmse", "quantile_error", "interval_error", "coverage_90", "nll"} of normal predictions.
 
-    The calibration error is the mean of ``|share - level|`` over the levels of `quantile_shares`
-    (Kuleshov, Fenner & Ermon 2018, arXiv:1807.00263, with the distance itself), coverage_90 the
-    share of targets within the central 90 % of their predictions, nll the mean negative log
-    likelihood in nats. `reference`: [N], what the rmse is taken against; default: the targets.
+    The quantile error is the mean of ``|share - level|`` over the levels of `quantile_shares`
+    (Kuleshov, Fenner & Ermon 2018, arXiv:1807.00263, with the distance itself); the interval error
+    is the same of the share of targets within the central intervals of these levels, which asks
+    for their width and not for the side of an error. coverage_90: share within the central 90 %;
+    nll: mean negative log likelihood in nats. `reference`: [N], what the rmse is taken against;
+    default: the targets.
     """
     mean, deviation, targets = (np.asarray(v, "float64") for v in (mean, deviation, targets))
-    shares = quantile_shares(mean, deviation, targets)
+    levels = np.array(LEVELS)
+    shares = np.array(quantile_shares(mean, deviation, targets))
     distance = np.abs(targets - mean) / deviation
+    within = (distance[:, None] <= norm.ppf((1 + levels) / 2)).mean(axis=0)
     error = mean - (targets if reference is None else np.asarray(reference, "float64"))
     nll = 0.5 * distance**2 + np.log(deviation) + 0.5 * math.log(2 * math.pi)
     return {
         "rmse": float(np.sqrt(np.mean(error**2))),
-        "calibration_error": float(np.mean(np.abs(np.array(shares) - np.array(LEVELS)))),
+        "quantile_error": float(np.abs(shares - levels).mean()),
+        "interval_error": float(np.abs(within - levels).mean()),
         "coverage_90": float((distance <= norm.ppf(0.95)).mean()),
         "nll": float(nll.mean()),
     }

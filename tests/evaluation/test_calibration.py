@@ -45,11 +45,15 @@ def test_normal_predictions():
     mean, deviation = random.normal(0, 3, 20_000), random.uniform(0.5, 2, 20_000)
     targets = random.normal(mean, deviation)
     scores = calibration.score_normal(mean, deviation, targets)
-    assert scores["calibration_error"] < 0.01
+    assert scores["quantile_error"] < 0.01 and scores["interval_error"] < 0.01
     assert scores["coverage_90"] == pytest.approx(0.9, abs=0.01)
     narrow = calibration.score_normal(mean, deviation / 4, targets)
-    assert narrow["calibration_error"] > 0.1 and narrow["coverage_90"] < 0.5
+    assert narrow["quantile_error"] > 0.1 and narrow["interval_error"] > 0.1
+    assert narrow["coverage_90"] < 0.5
     assert narrow["nll"] > scores["nll"] and narrow["rmse"] == scores["rmse"]
+    # Errors of the right size, all to one side: the intervals are right, the quantiles are not.
+    aside = calibration.score_normal(mean, deviation, mean + np.abs(targets - mean))
+    assert aside["interval_error"] < 0.01 and aside["quantile_error"] > 0.2
     exact = calibration.score_normal(mean, deviation, targets, reference=mean)
     assert exact["rmse"] == 0
     # One target at its median: half of the levels are too low by themselves.
