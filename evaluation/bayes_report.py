@@ -26,9 +26,9 @@ NUMBERS = (
 LEGENDS = {
     CLASSES: "ECE: expected calibration error, 10 bins. NLL: mean negative log likelihood.",
     NUMBERS: (
-        "RMSE against the curve; the rest against new noisy observations of it. Quantile and interval\n"
-        "error: mean distance between the share of observations below a predicted quantile, or within\n"
-        "a central interval, and its level. NLL: mean negative log likelihood."
+        "RMSE against the curve; the rest against new noisy observations of it. Quantile and\n"
+        "interval error: mean distance between the share of observations below a predicted\n"
+        "quantile, or within a central interval, and its level. NLL: mean negative log likelihood."
     ),
 }
 
