@@ -12,6 +12,10 @@ TASKS = {
     "smnist": ("training.tasks.mnist", {"permuted": False}),
     "mackey-glass": ("training.tasks.mackey_glass", {}),
     "ecg": ("training.tasks.ecg", {}),
+    "nmnist": ("training.tasks.nmnist", {}),
+    "dvs-gesture": ("training.tasks.dvs_gesture", {}),
+    "cifar10-dvs": ("training.tasks.cifar10_dvs", {}),
+    "ncaltech101": ("training.tasks.ncaltech101", {}),
 }
 
 
