@@ -13,11 +13,11 @@ class EpochBatches(keras.utils.PyDataset):
     """Full batches of a `Split`, reshuffled every epoch by `epoch_order`.
 
     The last incomplete batch of an epoch is left out (another part of the data each epoch), so
-    that every step has one shape and an equal share for every device. Inputs come as float32. A
-    split's `augment` is applied to every batch, with draws that are a pure function of (seed, epoch,
-    index of the batch). A split smaller than `batch_size` raises ValueError. `SetEpoch` tells it
-    the epoch: Keras's own epoch hooks are called once more for a first look at the data, so
-    counting them would be off by one.
+    that every step has one shape and an equal share for every device. Inputs come as float32. The
+    split's `augment` changes every batch, by draws that are a pure function of (seed, epoch, index
+    of the batch). A split smaller than `batch_size` raises ValueError. `SetEpoch` tells it the
+    epoch: Keras's own epoch hooks are called once more for a first look at the data, so counting
+    them would be off by one.
     """
 
     def __init__(self, split, batch_size: int, seed: int):

@@ -61,6 +61,9 @@ def _check(steps, by, duration, factor):
         raise ValueError(f"`by` must be one of {', '.join(RULES)}; received: {by!r}")
     if by == "number" and duration is not None:
         raise ValueError(f"`duration` must be None with by='number'; received: {duration!r}")
-    for name, value in (("steps", steps), ("factor", factor), ("duration", duration or 1)):
+    numbers = dict(steps=steps, factor=factor)
+    if duration is not None:
+        numbers["duration"] = duration
+    for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"`{name}` must be an integer > 0; received: {value!r}")

@@ -10,7 +10,7 @@ VALIDATION_SHARE = 0.15
 
 
 def split_off(labels, share: float = VALIDATION_SHARE, seed: int = 0):
-    """(rest, part): sorted indices of all `labels` and of `share` of them, at least one a class."""
+    """(rest, part): sorted indices; `part` is `share` of each class, but not fewer than classes."""
     from sklearn.model_selection import train_test_split
 
     labels = np.asarray(labels)
