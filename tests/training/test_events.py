@@ -218,10 +218,22 @@ def test_augmented_batches_depend_on_seed_epoch_and_index_alone():
     for index, batch in enumerate((first, second, last)):
         np.testing.assert_array_equal(batch[1], plain[index][1])
         assert not np.array_equal(batch[0], plain[index][0])
-    rows = first[1]
-    for epoch, seed in ((6, 1), (5, 2)):  # the same samples look different then
-        later = {int(y): x for part in drawn(seed, epoch) for x, y in zip(*part, strict=True)}
-        assert not all(np.array_equal(later[int(y)], first[0][i]) for i, y in enumerate(rows))
+
+
+def test_every_seed_epoch_and_batch_has_its_own_draws():
+    split = augmented(augment=lambda x, rng: np.full(x.shape, rng.random()))
+    draws = {np.float32(np.random.default_rng((seed, epoch)).random())  # those of the order
+             for seed in (1, 2) for epoch in range(3)}  # fmt: skip
+    for seed in (1, 2):
+        batches = EpochBatches(split, batch_size=4, seed=seed)
+        for epoch in range(3):
+            batches.set_epoch(epoch)
+            draws |= {batches[index][0][0, 0, 0, 0, 0] for index in range(3)}
+    assert len(draws) == 2 * 3 * (3 + 1)
+
+
+def test_a_part_of_a_split_keeps_its_augmentation():
+    assert augmented().take([0, 1]).augment is augmentation.digits
 
 
 def test_fit_that_starts_late_sees_the_batches_that_it_would_have_seen():
