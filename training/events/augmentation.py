@@ -82,8 +82,10 @@ def digits(x, rng) -> np.ndarray:
 
 
 def gestures(x, rng) -> np.ndarray:
-    """Shifts, small turns and lost events; mirrored, a right hand would be a left one."""
-    return drop_events(warp(x, rng, shift=3, degrees=10.0), rng, share=0.2)
+    """Shifts, small turns, lost and moved events; mirrored, a right hand would be a left one."""
+    return jitter_time(
+        drop_events(warp(x, rng, shift=3, degrees=10.0), rng, share=0.2), rng, share=0.1
+    )
 
 
 def objects(x, rng) -> np.ndarray:
