@@ -1,5 +1,6 @@
 """Hybrid-spiking sequence models in Keras."""
 
+from hybrid_lmu import weights
 from hybrid_lmu.accounting import ActivityReport, activity_report, record_activity
 from hybrid_lmu.annealing import (
     AnnealResolution,
@@ -42,4 +43,5 @@ __all__ = [
     "StochasticQuantizer",
     "full_simulation",
     "resolution_variables",
+    "weights",
 ]
