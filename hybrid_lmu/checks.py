@@ -80,6 +80,15 @@ def check_no_hidden_cell(hidden_to_memory, hidden_resolution, input_to_hidden, i
         )
 
 
+def check_no_gain(memory_feedback, quantizer):
+    """Raise ValueError if a memory would recur on activities that are not its own."""
+    if memory_feedback != "exact" and getattr(quantizer, "gain", None) is not None:
+        raise ValueError(
+            "A memory that recurs on its counts must have a quantizer without `gain`; received "
+            f"memory_feedback={memory_feedback!r} with a gain. Use a resolution per neuron."
+        )
+
+
 def check_no_other(quantizer_name, quantizer, **others):
     """Raise ValueError if a quantizer is given together with arguments that it takes the place of.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from training.config import (
     DEFAULT_MODELS,
+    EXEMPT,
     FEEDBACKS,
     HIDDEN,
     MODELS,
@@ -18,6 +19,8 @@ from training.config import (
     SCHEDULES,
     TASK_NAMES,
     UNITS,
+    WEIGHT_RULES,
+    WEIGHTS,
     make_config,
 )
 from training.errors import TrainingError
@@ -105,6 +108,14 @@ def make_parser() -> argparse.ArgumentParser:
     add("--start-bits", type=float, metavar="FLOAT", help="bits at the start")
     add("--input-resolution", type=float, metavar="FLOAT", help="quantize the input too")
     add("--initial-error", choices=("uniform", "zeros", "half"), help="first diffusion error")
+
+    add = parser.add_argument_group("weights of few bits (default: recipe)").add_argument
+    add("--weights", choices=WEIGHTS, help="levels of all kernels (recipe: full precision)")
+    add("--weight-rule", choices=WEIGHT_RULES, help="sum of sigmoids, or straight-through sign")
+    add("--exempt", choices=EXEMPT, help="layers whose kernels stay at full precision")
+    add("--start-temperature", type=float, metavar="FLOAT", help="of the sigmoids, at the start")
+    add("--temperature", type=float, metavar="FLOAT", help="of the sigmoids, final")
+    add("--weight-anneal-fraction", type=float, metavar="FLOAT", help="share of steps until final")
 
     add = parser.add_argument_group("machine").add_argument
     add("--backend", choices=BACKENDS, default=os.environ.get("KERAS_BACKEND", "tensorflow"),

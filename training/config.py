@@ -21,7 +21,14 @@ TASK_NAMES = ("digits", "psmnist", "smnist", "mackey-glass", "ecg")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 SCHEDULES = ("constant", "cosine")
-UNITS = ("activity", "deviation")
+UNITS = ("activity", "deviation", "normalized")
+# Levels of the kernels by name; "full": float32.
+WEIGHTS = {
+    "full": None, "binary": (-1, 1), "ternary": (-1, 0, 1),
+    "2-bit": (-3, -1, 1, 3), "3-bit": tuple(range(-7, 8, 2)), "4-bit": tuple(range(-15, 16, 2)),
+}  # fmt: skip
+WEIGHT_RULES = ("sigmoids", "sign")
+EXEMPT = ("none", "first", "last", "both")
 ROUNDINGS = ("diffused", "memoryless", "stochastic")
 READOUTS = ("last", "mean", "leaky")
 HIDDEN = ("dense", "rnn", "relu-rnn", "gru")
@@ -114,7 +121,14 @@ class RunConfig:
     `start_resolution` to `memory_resolution` and `hidden_resolution` over the first
     `anneal_fraction` of all training steps, and then stay. With `memory_unit` "deviation" those of
     the memory are levels per standard deviation of each neuron, on `budget_samples` sequences; one
-    input then goes into one memory without an encoder, whose gain would be learned.
+    input then goes into one memory without an encoder, whose gain would be learned. "normalized":
+    the activities themselves are divided by it, so that all neurons have one resolution and the
+    weights behind them see plain counts.
+
+    `weights`: levels of the kernels (of the hidden units, of the encoder, of the readout), all but
+    those that `exempt` says, through `weight_rule`: "sigmoids" (`SumOfSigmoids`), whose temperature
+    rises geometrically from `start_temperature` to `temperature` (for levels one apart) over the
+    first `weight_anneal_fraction` of all steps, or "sign" (straight-through, binary).
 
     With `bit_budget` the resolutions of all neurons are learned instead, under a budget of activity
     bits that falls from `start_bits` in the same time; with `memory_bits` and `hidden_bits` (not
@@ -171,6 +185,12 @@ class RunConfig:
     rounding: str = "diffused"
     memory_feedback: str = "exact"
     initial_error: str = "uniform"
+    weights: str = "full"
+    weight_rule: str = "sigmoids"
+    exempt: str = "none"
+    start_temperature: float = 1.0
+    temperature: float = 100.0
+    weight_anneal_fraction: float = 0.8
     precision: str = "float32"
     jit: str = "auto"
     devices: int = 1
@@ -186,6 +206,9 @@ class RunConfig:
         _one_of("memory_unit", self.memory_unit, UNITS)
         _one_of("rounding", self.rounding, ROUNDINGS)
         _one_of("readout", self.readout, READOUTS)
+        _one_of("weights", self.weights, tuple(WEIGHTS))
+        _one_of("weight_rule", self.weight_rule, WEIGHT_RULES)
+        _one_of("exempt", self.exempt, EXEMPT)
         _one_of("initial_error", self.initial_error, ("uniform", "zeros", "half"))
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("jit", self.jit, ("auto", "on", "off"))
@@ -199,13 +222,17 @@ class RunConfig:
         _integer("permutation", self.permutation, 0)
         for name in ("theta", "learning_rate", "start_resolution", "memory_resolution",
                      "hidden_resolution", "clip_norm", "bit_budget", "memory_bits", "hidden_bits",
-                     "start_bits", "input_resolution", "memory_limit", "hidden_limit"):  # fmt: skip
+                     "start_bits", "input_resolution", "memory_limit", "hidden_limit",
+                     "start_temperature", "temperature"):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"`{name}` must be a finite number > 0; received: {value!r}")
-        if not 0 <= self.anneal_fraction <= 1:
+        for name in ("anneal_fraction", "weight_anneal_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` must be in [0, 1]; received: {getattr(self, name)!r}")
+        if self.weight_rule == "sign" and self.weights not in ("full", "binary"):
             raise ValueError(
-                f"`anneal_fraction` must be in [0, 1]; received: {self.anneal_fraction!r}"
+                f"`weights` must be 'binary' with weight_rule 'sign'; received: {self.weights!r}"
             )
         for name in ("dropout", "memory_dropout"):
             if not 0 <= getattr(self, name) < 1:
@@ -259,10 +286,16 @@ def variants(config: dict) -> list[str]:
     """What tells a run from others of its task and model, such as ["memoryless"]."""
     rounding, permutation = config.get("rounding", "diffused"), config.get("permutation", 0)
     budget = config.get("bit_budget")
+    weights, rule = config.get("weights", "full"), config.get("weight_rule", "sigmoids")
+    exempt = config.get("exempt", "none")
+    low_bit = weights != "full"
     found = (
         rounding if rounding != "diffused" else None,
         f"permutation{permutation}" if permutation else None,
         f"budget{budget:g}" if budget else None,
+        weights if low_bit else None,
+        rule if low_bit and rule != "sigmoids" else None,
+        f"{exempt}-exempt" if low_bit and exempt != "none" else None,
     )
     return [name for name in found if name]
 

@@ -1,10 +1,12 @@
 """The models of an experiment: one recurrent core, one linear readout, equal parameter counts."""
 
+import dataclasses
+
 import keras
 import numpy as np
 
 import hybrid_lmu
-from training.config import HYBRID_LMUS, RunConfig
+from training.config import HYBRID_LMUS, WEIGHTS, RunConfig
 
 
 def build_model(config: RunConfig, task, units: int) -> keras.Model:
@@ -26,7 +28,36 @@ def build_model(config: RunConfig, task, units: int) -> keras.Model:
         quantizer = dict(resolution=config.input_resolution, seed=config.seed * 1000 + 7)
         x = hybrid_lmu.SigmaDelta(name="input_counts", **quantizer)(x)
     hidden = _core(config, task, units)(x)
-    return keras.Model(inputs, _readout(config, task, hidden), name=config.model.replace("-", "_"))
+    name = config.model.replace("-", "_")
+    return _low_bit(config, keras.Model(inputs, _readout(config, task, hidden), name=name))
+
+
+def _low_bit(config, model):
+    """The model with kernels of the configured levels, its initial weights the latent ones."""
+    if config.weights == "full":
+        return model
+    exempt = dict(
+        exempt_first=config.exempt in ("first", "both"),
+        exempt_last=config.exempt in ("last", "both"),
+    )
+    rule = weight_rule(config)
+    return hybrid_lmu.weights.quantize_weights(model, rule, rule, **exempt)
+
+
+def weight_rule(config):
+    """The rule of the kernels."""
+    if config.weight_rule == "sign":
+        return hybrid_lmu.weights.StraightThroughSign(clip=1.0)
+    levels = WEIGHTS[config.weights]
+    return hybrid_lmu.weights.SumOfSigmoids(
+        levels, temperature=config.start_temperature / level_step(config)
+    )
+
+
+def level_step(config):
+    """The distance between neighbouring levels of the kernels."""
+    levels = WEIGHTS[config.weights]
+    return levels[1] - levels[0]
 
 
 def _readout(config, task, hidden):
@@ -55,7 +86,9 @@ def solve_units(config: RunConfig, task) -> int:
     parameters as asked for.
     """
     sizes = np.arange(1, 4)
-    counts = [count_parameters(build_model(config, task, int(size))) for size in sizes]
+    # Three units have not enough weights for the clusters of many levels.
+    full = dataclasses.replace(config, weights="full", weight_rule="sigmoids")
+    counts = [count_parameters(build_model(full, task, int(size))) for size in sizes]
     polynomial = np.polynomial.Polynomial.fit(sizes, counts, 2)
     if counts[0] > 1.5 * config.parameters:
         raise ValueError(
@@ -142,7 +175,10 @@ def _memory_quantizer(config, task):
     if config.memory_unit == "deviation":
         unit = deviations(config, task.train.x[: config.budget_samples])
         resolution, limit = resolution / unit, None if limit is None else limit * unit
-    return _quantizer(config, "memory", resolution, limit)
+    gain = None
+    if config.memory_unit == "normalized":
+        gain = 1.0 / deviations(config, task.train.x[: config.budget_samples])
+    return _quantizer(config, "memory", resolution, limit, gain)
 
 
 def _by_neuron(config, size):
@@ -151,11 +187,12 @@ def _by_neuron(config, size):
     return every if config.memory_bits is not None else config.start_resolution
 
 
-def _quantizer(config, name, resolution, limit=None):
+def _quantizer(config, name, resolution, limit=None, gain=None):
     common = dict(
         resolution=resolution,
         learn_resolution=config.bit_budget is not None,
         limit=limit,
+        gain=gain,
         dtype="float32",
         name=f"{name}_quantizer",
     )
@@ -181,7 +218,7 @@ def _encoder(config, task):
     # One pixel into one memory: a gain of one, so that the memory holds the signal itself.
     same = task.features == config.memory_d == 1
     # Counts enter as they are. A learned gain would change the deviation, to 1.9 times and more.
-    fixed = same and config.memory_unit == "deviation"
+    fixed = same and config.memory_unit != "activity"
     if config.is_hybrid and (config.input_resolution is not None or fixed):
         return None
     return keras.initializers.Ones() if same else _glorot(config, 6)

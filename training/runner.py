@@ -5,6 +5,7 @@ import numpy as np
 
 import hybrid_lmu
 from hybrid_lmu.accounting import activity_report
+from hybrid_lmu.traversal import all_layers
 from training.config import RunConfig
 from training.data import EpochBatches, SetEpoch
 from training.distribution import device_scope
@@ -178,7 +179,7 @@ def _judge(config, task, units, folder, recorder):
 
 def simulate_every_step(model) -> bool:
     """Have the model compute all steps where it computes the last one alone; whether it can."""
-    layers = [layer for layer in model.layers if isinstance(layer, hybrid_lmu.HybridLMU)]
+    layers = [layer for layer in all_layers(model) if isinstance(layer, hybrid_lmu.HybridLMU)]
     for layer in layers:
         layer.simulation = "full"
     model.make_predict_function(force=True)  # the compiled one keeps the earlier choice
