@@ -112,6 +112,8 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("weights of few bits (default: recipe)").add_argument
     add("--weights", choices=WEIGHTS, help="levels of all kernels (recipe: full precision)")
     add("--weight-rule", choices=WEIGHT_RULES, help="sum of sigmoids, or straight-through sign")
+    add("--power-of-two", action=argparse.BooleanOptionalAction,
+        help="scales of the kernels are powers of two: shifts")  # fmt: skip
     add("--exempt", choices=EXEMPT, help="layers whose kernels stay at full precision")
     add("--start-temperature", type=float, metavar="FLOAT", help="of the sigmoids, at the start")
     add("--temperature", type=float, metavar="FLOAT", help="of the sigmoids, final")

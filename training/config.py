@@ -129,6 +129,7 @@ class RunConfig:
     those that `exempt` says, through `weight_rule`: "sigmoids" (`SumOfSigmoids`), whose temperature
     rises geometrically from `start_temperature` to `temperature` (for levels one apart) over the
     first `weight_anneal_fraction` of all steps, or "sign" (straight-through, binary).
+    `power_of_two`: the scales of the kernels are powers of two, so that sums of integers are exact.
 
     With `bit_budget` the resolutions of all neurons are learned instead, under a budget of activity
     bits that falls from `start_bits` in the same time; with `memory_bits` and `hidden_bits` (not
@@ -187,6 +188,7 @@ class RunConfig:
     initial_error: str = "uniform"
     weights: str = "full"
     weight_rule: str = "sigmoids"
+    power_of_two: bool = False
     exempt: str = "none"
     start_temperature: float = 1.0
     temperature: float = 100.0

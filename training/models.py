@@ -50,7 +50,9 @@ def weight_rule(config):
         return hybrid_lmu.weights.StraightThroughSign(clip=1.0)
     levels = WEIGHTS[config.weights]
     return hybrid_lmu.weights.SumOfSigmoids(
-        levels, temperature=config.start_temperature / level_step(config)
+        levels,
+        temperature=config.start_temperature / level_step(config),
+        power_of_two=config.power_of_two,
     )
 
 

@@ -6,7 +6,7 @@ from keras import ops
 
 from hybrid_lmu.checks import check_choice
 from hybrid_lmu.weights.levels import check_levels, kmeans_boundaries, midpoints
-from hybrid_lmu.weights.quantizer import WeightQuantizer, check_kernel
+from hybrid_lmu.weights.quantizer import WeightQuantizer, check_kernel, with_gradient_of
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -31,6 +31,9 @@ class SumOfSigmoids(WeightQuantizer):
             kernel, once, when the layer is built or a trained kernel is given to it; for binary
             levels 0. ``"midpoints"``: half-way between the levels.
         learn_scales: train alpha and beta; kept positive as exponentials. Default True.
+        power_of_two: round alpha to a power of two in the forward pass, so that it is a shift: the
+            products of integer counts, and their sums, are then exact in float32 as in integers.
+            Default False.
         gradient: ``"true"``, or ``"wide"``: with the slope of the sigmoids taken at temperature 1
             (times T), so that it does not vanish away from the boundaries. Default ``None``: wide
             for two levels, true for others.
@@ -59,6 +62,7 @@ class SumOfSigmoids(WeightQuantizer):
         temperature=20.0,
         biases="kmeans",
         learn_scales=True,
+        power_of_two=False,
         gradient=None,
         inference="hard",
         **kwargs,
@@ -68,6 +72,7 @@ class SumOfSigmoids(WeightQuantizer):
         self.initial_temperature = check_temperature(temperature)
         self.biases_from = check_choice("biases", biases, ("kmeans", "midpoints"))
         self.learn_scales = bool(learn_scales)
+        self.power_of_two = bool(power_of_two)
         self.gradient = check_choice("gradient", gradient, (None, "true", "wide"))
         self.inference = check_choice("inference", inference, self.inferences)
 
@@ -106,7 +111,7 @@ class SumOfSigmoids(WeightQuantizer):
         wide = self.gradient == "wide" or (self.gradient is None and len(self.levels) == 2)
         return sum_of_sigmoids(
             latent,
-            ops.exp(ops.convert_to_tensor(self.log_alpha)),
+            self.scale(latent),
             ops.exp(ops.convert_to_tensor(self.log_beta)),
             self.levels,
             self.biases,
@@ -123,7 +128,8 @@ class SumOfSigmoids(WeightQuantizer):
         return ops.exp(ops.convert_to_tensor(self.log_beta)) * ops.convert_to_tensor(latent)
 
     def scale(self, latent):
-        return ops.exp(ops.convert_to_tensor(self.log_alpha))
+        alpha = ops.exp(ops.convert_to_tensor(self.log_alpha))
+        return _nearest_power_of_two(alpha) if self.power_of_two else alpha
 
     def between_levels(self, latent):
         """Share of the weights that the soft staircase leaves between two levels: ``|beta w - b|``
@@ -140,6 +146,7 @@ class SumOfSigmoids(WeightQuantizer):
             "temperature": self.initial_temperature,
             "biases": self.biases_from,
             "learn_scales": self.learn_scales,
+            "power_of_two": self.power_of_two,
             "gradient": self.gradient,
             "inference": self.inference,
         }
@@ -168,6 +175,14 @@ def sum_of_sigmoids(w, alpha, beta, levels, biases, temperature, wide=False):
         flat = [s * ops.sigmoid(scaled - biases[i]) for i, s in heights]
         inner = _with_slope_of(inner, temperature * sum(flat))
     return alpha * inner
+
+
+def _nearest_power_of_two(x):
+    """``2**round(log2(x))`` within 2**-30 and 2**30, with the gradient of x."""
+    exponent = ops.cast(ops.clip(ops.round(ops.log2(ops.stop_gradient(x))), -30, 30), "int32")
+    # From a table: a power that a backend computes may be off in the last place.
+    table = ops.convert_to_tensor(np.exp2(np.arange(-30, 31)).astype("float32"))
+    return with_gradient_of(ops.take(table, exponent + 30), x)
 
 
 def _with_slope_of(value, other):

@@ -120,9 +120,21 @@ RULES = {
     "bernoulli": lambda: Bernoulli(initial=None),
     "sigmoids-1": lambda: SumOfSigmoids("binary"),
     "sigmoids-t": lambda: SumOfSigmoids("ternary"),
+    "sigmoids-2": lambda: SumOfSigmoids("ternary", power_of_two=True),
     "sigmoids-7": lambda: SumOfSigmoids((-4, -2, -1, 0, 1, 2, 4)),
     "sigmoids-4": lambda: SumOfSigmoids(uniform_levels(4), biases="midpoints"),
 }
+
+
+def test_scales_that_are_shifts():
+    rule = built(SumOfSigmoids("ternary", power_of_two=True))
+    latent = rule.prepare(kernel)
+    for log_alpha in (-7.3, -0.01, 0.4, 2.0):
+        rule.log_alpha.assign(log_alpha)
+        scale = float(rule.packed(latent).scale)
+        assert np.log2(scale) == np.rint(log_alpha / np.log(2))
+    (found,) = gradient(lambda w: rule(w, training=True), latent)
+    assert np.any(found != 0)
 
 
 @pytest.mark.parametrize("name", RULES)
