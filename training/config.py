@@ -110,6 +110,16 @@ RECIPES = {
 }  # fmt: skip
 
 
+# What low-bit weights change in a recipe: one scale of a kernel wants activities of one size (of a
+# memory with exact feedback), and scales that are powers of two make all sums exact.
+LOW_BIT = {
+    "*": dict(power_of_two=True),
+    "psmnist": dict(memory_unit="normalized"),
+    "smnist": dict(memory_unit="normalized"),
+    "digits": dict(memory_unit="normalized", memory_resolution=2.0),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
     """Every option of one run: one task, one model, one seed.
@@ -276,10 +286,17 @@ class RunConfig:
 
 
 def make_config(task: str, model: str, seed: int = 0, recipe=None, **options) -> RunConfig:
-    """A recipe (default: that of `task` for `model`), with `options` that are not None on top."""
+    """A recipe (default: that of `task` for `model`), with `options` that are not None on top.
+
+    With low-bit weights among the options, what `LOW_BIT` says of the task comes between the two.
+    """
     _one_of("task", task, TASK_NAMES)
     _one_of("model", model, MODELS)
     merged = dict(recipe or {**RECIPES[task]["*"], **RECIPES[task].get(model, {})})
+    if options.get("weights") not in (None, "full"):
+        merged |= LOW_BIT["*"]
+        exact = model in HYBRID_LMUS and model != "hybrid-lmu-integer"
+        merged |= LOW_BIT.get(task, {}) if exact else {}
     merged.update({key: value for key, value in options.items() if value is not None})
     return RunConfig(task=task, model=model, seed=seed, **merged)
 
@@ -290,12 +307,12 @@ def variants(config: dict) -> list[str]:
     budget = config.get("bit_budget")
     weights, rule = config.get("weights", "full"), config.get("weight_rule", "sigmoids")
     exempt = config.get("exempt", "none")
-    low_bit = weights != "full"
+    low_bit, normalized = weights != "full", config.get("memory_unit") == "normalized"
     found = (
         rounding if rounding != "diffused" else None,
         f"permutation{permutation}" if permutation else None,
         f"budget{budget:g}" if budget else None,
-        weights if low_bit else None,
+        weights if low_bit else "normalized" if normalized else None,
         rule if low_bit and rule != "sigmoids" else None,
         f"{exempt}-exempt" if low_bit and exempt != "none" else None,
     )

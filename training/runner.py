@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 import hybrid_lmu
+from hybrid_lmu import weights
 from hybrid_lmu.accounting import activity_report
 from hybrid_lmu.traversal import all_layers
 from training.config import RunConfig
@@ -168,8 +169,13 @@ def _judge(config, task, units, folder, recorder):
     report = activity_report(
         model, task.test.x[: config.report_samples], batch_size=config.batch_size
     )
+    if config.weights != "full" and config.weight_rule == "sigmoids":
+        soft = weights.with_inference(model, "soft")
+        metrics["soft_test"] = evaluate(soft, task.test, task.kind, config.batch_size)
+        metrics["between_levels"] = weights.between_levels(model)
     return {
         **metrics,
+        "weights": weights.weight_footprint(model),
         "activity": report.to_dict(),
         "seconds": round(recorder.trained_seconds, 3),
         "config": config.to_dict(),

@@ -3,6 +3,7 @@
 from hybrid_lmu.weights.bernoulli import Bernoulli
 from hybrid_lmu.weights.levels import uniform_levels
 from hybrid_lmu.weights.models import (
+    between_levels,
     packed_weights,
     quantize_weights,
     weight_footprint,
@@ -25,6 +26,7 @@ __all__ = [
     "StraightThroughSign",
     "SumOfSigmoids",
     "WeightQuantizer",
+    "between_levels",
     "packed_weights",
     "quantize_weights",
     "uniform_levels",

@@ -6,6 +6,7 @@ import numpy as np
 from hybrid_lmu.checks import check_choice
 from hybrid_lmu.traversal import all_layers
 from hybrid_lmu.weights.quantized_weights import QuantizedWeights
+from hybrid_lmu.weights.sum_of_sigmoids import SumOfSigmoids
 
 
 def quantize_weights(
@@ -130,6 +131,16 @@ def packed_weights(model):
     for wrapper in quantized_layers(model):
         packed.update(wrapper.packed())
     return packed
+
+
+def between_levels(model):
+    """Return ``{path: share}`` of the `SumOfSigmoids` kernels: how many weights the staircase, at
+    its present temperature, leaves between two levels (see `SumOfSigmoids.between_levels`).
+
+    Those are the weights that change when the soft network is replaced by the hard one.
+    """
+    pairs = [pair for layer in quantized_layers(model) for pair in layer.quantized()]
+    return {v.path: rule.between_levels(v) for v, rule in pairs if isinstance(rule, SumOfSigmoids)}
 
 
 def weight_footprint(model):

@@ -109,3 +109,25 @@ def test_resolutions_in_deviations_of_the_memory(digits):
     resolution = keras.ops.convert_to_numpy(quantizer.resolution)
     np.testing.assert_allclose(resolution * spread, config.start_resolution, rtol=1e-4)
     np.testing.assert_allclose(quantizer.limit / spread, 3.0, rtol=1e-4)
+
+
+@pytest.mark.parametrize("model", ["hybrid-lmu", "hybrid-lmu-recurrent", "hybrid-gru", "lstm"])
+@pytest.mark.parametrize("weights", ["binary", "4-bit"])
+def test_low_bit_kernels_are_all_of_them(digits, model, weights):
+    config = make_config("digits", model, weights=weights, parameters=3000, order=8)
+    built = build_model(config, digits, 20)
+    packed = hybrid_lmu.weights.packed_weights(built)
+    kernels = [w.path for w in built.trainable_weights if w.name in ("kernel", "recurrent_kernel")]
+    assert sorted(packed) == sorted(kernels)
+    assert {one.bits for one in packed.values()} == {1 if weights == "binary" else 4}
+    scales = np.log2([float(one.scale) for one in packed.values()])
+    np.testing.assert_array_equal(scales, np.rint(scales))
+
+
+def test_exempt_layers_and_rules(digits):
+    config = make_config("digits", "gru", weights="binary", exempt="last", weight_rule="sign")
+    built = build_model(config, digits, 20)
+    assert all("gru" in path for path in hybrid_lmu.weights.packed_weights(built))
+    assert config.name == "digits-gru-binary-sign-last-exempt-seed0"
+    with pytest.raises(ValueError, match="'binary' with weight_rule 'sign'"):
+        make_config("digits", "gru", weights="ternary", weight_rule="sign")
