@@ -22,31 +22,6 @@ from training.cli import make_configs, make_parser
 from training.config import make_config
 
 
-@pytest.fixture
-def add_run(write_run, tmp_path):
-    """Function that adds a fake run with a complete configuration to tmp_path / "results"."""
-
-    def add(model="hybrid-lmu", seed=0, accuracy=0.95, task="digits", backend=None, **options):
-        path = write_run(tmp_path / "new", model, seed, task=task, accuracy=accuracy)
-        config = make_config(task, model, seed, **options)
-        stored = config.to_dict() | ({"backend": backend} if backend else {})
-        metrics = json.loads((path / "metrics.json").read_text()) | {"config": config.to_dict()}
-        (path / "metrics.json").write_text(json.dumps(metrics))
-        (path / "config.json").write_text(json.dumps(stored))
-        target = tmp_path / "results" / config.name
-        while target.exists():
-            target = target.with_name(target.name + "-b")
-        target.parent.mkdir(exist_ok=True)
-        return path.rename(target)
-
-    return add
-
-
-@pytest.fixture
-def results(tmp_path):
-    return tmp_path / "results"
-
-
 def edit(path, change):
     metrics = json.loads((path / "metrics.json").read_text())
     change(metrics)
