@@ -1,5 +1,6 @@
 """Accounting: bits of activities, products by kind, footprint and energy of any Keras model."""
 
+from hybrid_lmu.accounting import spiking  # noqa: F401 - registers its rules
 from hybrid_lmu.accounting.bits import CountStatistics
 from hybrid_lmu.accounting.cells import register_cell
 from hybrid_lmu.accounting.energy import PRESETS, EnergyPreset, register_preset
