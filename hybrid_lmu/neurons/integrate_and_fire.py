@@ -58,7 +58,8 @@ class IFCell(SpikingCell):
         potential = self.initial_potential
         if isinstance(potential, str):
             potential = _NAMED_POTENTIALS[potential] * self.threshold
-        return [ops.broadcast_to(ops.convert_to_tensor(potential, self.compute_dtype), shape)]
+        zeros = ops.zeros(shape, dtype=self.compute_dtype)
+        return [zeros + ops.convert_to_tensor(potential, dtype=self.compute_dtype)]
 
     def charge(self, x, v):
         return v + x

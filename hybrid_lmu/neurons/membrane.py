@@ -17,6 +17,8 @@ PyTorch is ten times slower (784 steps, 256 neurons, batch 32, one CPU core).
 
 from keras import ops
 
+from hybrid_lmu.neurons.over_time import scan, swap_time, time_mask
+
 
 def potentials(neuron, x, v, mask=None):
     """All ``u_t`` and the last ``v_t`` of a neuron, with gradients to x and v.
@@ -39,21 +41,10 @@ def potentials(neuron, x, v, mask=None):
         after = neuron.after(u, neuron.fires(u), v)
         return (after if mask is None else ops.where(at[1], after, v)), u
 
-    last, u = ops.scan(step, stop(v), [stop(x)] if mask is None else [stop(x), mask])
+    last, u = scan(step, stop(v), [stop(x)] if mask is None else [stop(x), mask])
     slopes = neuron.state_slope(u)
     u_t = _with_adjoint(neuron, x, v, u, slopes, mask, of_last=False)
     return swap_time(u_t), _with_adjoint(neuron, x, v, last, slopes, mask, of_last=True)
-
-
-def swap_time(x):
-    """Exchange the axes of batch and time."""
-    return ops.transpose(x, (1, 0, *range(2, len(x.shape))))
-
-
-def time_mask(mask, x):
-    """The mask [batch, time] as booleans [time, batch, 1...] with the rank of x."""
-    mask = ops.transpose(ops.cast(mask, "bool"))
-    return ops.reshape(mask, (*ops.shape(mask), *(1,) * (len(x.shape) - 2)))
 
 
 def _with_adjoint(neuron, x, v, value, slopes, mask, of_last):
@@ -95,4 +86,4 @@ def _linear_recurrence(factor, added, last):
         f = factor if constant else at[1]
         return f * m + at[0], m
 
-    return ops.scan(step, last, [added] if constant else [added, factor], reverse=True)
+    return scan(step, last, [added] if constant else [added, factor], reverse=True)

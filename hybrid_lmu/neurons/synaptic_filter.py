@@ -18,7 +18,7 @@ from keras import ops
 
 from hybrid_lmu import chunks
 from hybrid_lmu.neurons.cell import check_time_constant
-from hybrid_lmu.neurons.membrane import swap_time, time_mask
+from hybrid_lmu.neurons.over_time import scan, swap_time, time_mask
 
 
 def kernel(tau_mem, tau_syn, length):
@@ -92,8 +92,9 @@ class SynapticFilter:
         last = ops.reshape(rows, (shape[0], count, chunk, width))[:, -1, :left]
         after = ops.matmul(self._ends(left, x.dtype), last)
         after = after + ops.matmul(self._decay(left, x.dtype), starts[:, -1])
+        after = ops.cast(after, x.dtype)  # PyTorch: Keras multiplies float64 in float32
         p, q = (ops.reshape(after[:, index], ops.shape(s)) for index, s in enumerate((p, q)))
-        return ops.reshape(outputs, shape), p, q
+        return ops.reshape(ops.cast(outputs, x.dtype), shape), p, q
 
     def _chunk_starts(self, states, ends, chunk):
         """The states before each chunk, [batch, chunks, 2, width]."""
@@ -108,9 +109,8 @@ class SynapticFilter:
     def _decay(self, steps, dtype):
         """The states to themselves after so many steps, [2, 2]."""
         in_p, in_q = self.responses(steps + 1)
-        return ops.convert_to_tensor(
-            [[self.alpha**steps, in_p[steps]], [0.0, in_q[steps]]], dtype=dtype
-        )
+        decay = np.array([[self.alpha**steps, in_p[-1]], [0.0, in_q[-1]]])
+        return ops.convert_to_tensor(decay, dtype=dtype)
 
     def _ends(self, steps, dtype):
         """The inputs of so many steps to the states after them, [2, steps]."""
@@ -135,7 +135,7 @@ class SynapticFilter:
             states = [at[1] * n + (1.0 - at[1]) * s for n, s in zip(new, states, strict=True)]
             return states, states
 
-        _, (all_p, all_q) = ops.scan(forward, [stop(p), stop(q)], [stop(x), valid])
+        _, (all_p, all_q) = scan(forward, [stop(p), stop(q)], [stop(x), valid])
         both = self._with_adjoint(x, p, q, ops.stack([all_p, all_q], axis=1), valid)
         return swap_time(both[:, 0]), both[-1, 0], both[-1, 1]
 
@@ -158,7 +158,7 @@ class SynapticFilter:
 
                 zeros = [ops.zeros_like(p), ops.zeros_like(q)]
                 at = [upstream[:, 0], upstream[:, 1], valid]
-                (dp, dq), (_, dx) = ops.scan(backward, zeros, at, reverse=True)
+                (dp, dq), (_, dx) = scan(backward, zeros, at, reverse=True)
                 return dx, dp, dq, ops.zeros_like(both), ops.zeros_like(valid)
 
             return both, gradient
