@@ -1,6 +1,6 @@
 """Accounting: bits of activities, products by kind, footprint and energy of any Keras model."""
 
-from hybrid_lmu.accounting import low_bit as _low_bit  # noqa: F401  (its rule)
+from hybrid_lmu.accounting import low_bit, spiking  # noqa: F401 - they register their rules
 from hybrid_lmu.accounting.bits import CountStatistics, signed_digits
 from hybrid_lmu.accounting.cells import register_cell
 from hybrid_lmu.accounting.energy import PRESETS, EnergyPreset, register_preset
