@@ -16,6 +16,8 @@ TASKS = {
     "dvs-gesture": ("training.tasks.dvs_gesture", {}),
     "cifar10-dvs": ("training.tasks.cifar10_dvs", {}),
     "ncaltech101": ("training.tasks.ncaltech101", {}),
+    "two-moons": ("training.tasks.two_moons", {}),
+    "bisnn-1d": ("training.tasks.bisnn_1d", {}),
 }
 
 
