@@ -41,7 +41,7 @@ class Bernoulli(WeightQuantizer):
         seed: seed of the draws.
 
     Source: Jang, Skatchkovsky & Simeone (2020), arXiv:2012.08300, whose local rule is
-    `hybrid_lmu.bisnn`; here it serves with backpropagation, in any network.
+    `hybrid_lmu.local_learning`; here it serves with backpropagation, in any network.
 
     Example:
 
