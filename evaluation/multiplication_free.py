@@ -157,7 +157,9 @@ def main(argv=None):
         from evaluation.figures import ModelUnreadable, load
         from training.tasks import load_task
 
-        task = load_task(run.task, args.data_dir, run.config.get("permutation", 0))
+        task = load_task(
+            run.task, args.data_dir, run.config.get("permutation", 0), run.config.get("fold")
+        )
         try:
             model = load(run)
         except ModelUnreadable as e:

@@ -1,23 +1,26 @@
-"""One run's options (`RunConfig`) and the recipe of every task (`RECIPES`).
-
-A recipe is a plain dict; ``"*"`` holds what all models of the task share, a model's own entry
-wins over it, and an option given on the command line wins over both.
-"""
+"""One run's options: `RunConfig`, made from a recipe (`training.recipes`) by `make_config`."""
 
 import dataclasses
 import math
 
-MODELS = (
+from training.recipes import LOW_BIT, RECIPES
+
+SEQUENCE_MODELS = (
     "hybrid-lmu", "hybrid-lmu-recurrent", "hybrid-lmu-integer",
     "lmu", "lstm", "gru", "hybrid-lstm", "hybrid-gru",
 )  # fmt: skip
 DEFAULT_MODELS = ("hybrid-lmu", "lmu", "lstm", "gru")
+EVENT_MODELS = ("spiking-cnn",)  # of images a step
+MODELS = (*SEQUENCE_MODELS, *EVENT_MODELS)
 # One network with three recipes: feed-forward hidden units; recurrent ones; feedback of counts, so
 # that every weight sees integers.
 HYBRID_LMUS = ("hybrid-lmu", "hybrid-lmu-recurrent", "hybrid-lmu-integer")
 HYBRID_MODELS = (*HYBRID_LMUS, "hybrid-lstm", "hybrid-gru")
 LMU_MODELS = ("hybrid-lmu", "lmu")
-TASK_NAMES = ("digits", "psmnist", "smnist", "mackey-glass", "ecg")
+SEQUENCE_TASKS = ("digits", "psmnist", "smnist", "mackey-glass", "ecg")
+EVENT_TASKS = ("nmnist", "dvs-gesture", "cifar10-dvs", "ncaltech101")
+TASK_NAMES = (*SEQUENCE_TASKS, *EVENT_TASKS)
+FOLDS = 5  # of cross-validation
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 SCHEDULES = ("constant", "cosine")
@@ -33,91 +36,6 @@ ROUNDINGS = ("diffused", "memoryless", "stochastic")
 READOUTS = ("last", "mean", "leaky")
 HIDDEN = ("dense", "rnn", "relu-rnn", "gru")
 FEEDBACKS = ("exact", "quantized", "integrated")
-
-# Chosen on the validation split, seed 0; what was tried stands in evaluation/results/README.md.
-_MNIST = {
-    "*": dict(
-        epochs=15, batch_size=100, parameters=102_000, learning_rate=1e-3, schedule="cosine",
-        clip_norm=1.0,
-    ),
-    # 165,000 parameters as the feed-forward LMU of Chilkuri & Eliasmith (2021), arXiv:2102.11417.
-    "hybrid-lmu": dict(
-        epochs=40, parameters=166_000, order=468, theta=784.0, hidden="dense", learning_rate=6e-3,
-        clip_norm=None, dropout=0.4, memory_dropout=0.2, memory_unit="deviation",
-        memory_resolution=2.0, hidden_resolution=1.0, memory_limit=3.0, hidden_limit=7.0,
-        anneal_fraction=0.5, readout="mean", readout_steps=4,
-    ),
-    "hybrid-lmu-recurrent": dict(
-        order=400, theta=784.0, hidden="relu-rnn", learning_rate=3e-3, memory_dropout=0.2,
-        dropout=0.3, memory_unit="deviation", memory_resolution=2.0, hidden_resolution=1.0,
-        memory_limit=3.0, hidden_limit=7.0, anneal_fraction=0.5, simulated_steps=16,
-        readout="mean", readout_steps=4,
-    ),
-    "hybrid-lmu-integer": dict(
-        order=128, theta=784.0, hidden="dense", learning_rate=5e-3, dropout=0.4,
-        memory_feedback="integrated", input_resolution=15.0, memory_bits=4.5, hidden_bits=2.2,
-        anneal_fraction=0.5, readout="mean", readout_steps=4,
-    ),
-    "lmu": dict(order=256, theta=784.0, hidden="rnn"),
-    "gru": dict(learning_rate=3e-3),
-    "hybrid-lstm": dict(hidden_resolution=6.0),
-    "hybrid-gru": dict(learning_rate=3e-3, hidden_resolution=6.0),
-}  # fmt: skip
-
-# Chosen on the validation split, seeds 0-2. LMUs: order 32 to 64, dropout 0 to 0.2, resolutions 4
-# to 8 and 1 to 2. LSTM and GRU: rate 1e-3 to 3e-2, gradient clipping. All: both schedules.
-_DIGITS_LMU = dict(order=56, theta=64.0, hidden="dense", dropout=0.1)
-_DIGITS_RNN = dict(learning_rate=1e-2, clip_norm=1.0)
-
-RECIPES = {
-    "digits": {
-        "*": dict(epochs=60, batch_size=32, parameters=6_000, learning_rate=3e-3),
-        "hybrid-lmu": dict(
-            **_DIGITS_LMU, start_resolution=64.0, memory_resolution=6.0, hidden_resolution=1.0,
-            anneal_fraction=0.7,
-        ),
-        "lmu": _DIGITS_LMU,
-        "lstm": _DIGITS_RNN,
-        "gru": _DIGITS_RNN,
-        "hybrid-lstm": dict(**_DIGITS_RNN, hidden_resolution=4.0),
-        "hybrid-gru": dict(**_DIGITS_RNN, hidden_resolution=4.0),
-    },
-    "psmnist": _MNIST,
-    "smnist": _MNIST,
-    "mackey-glass": {
-        "*": dict(
-            epochs=30, batch_size=16, parameters=8_000, learning_rate=3e-3,
-            order=16, theta=50.0, hidden="rnn",
-        ),
-        "hybrid-lmu": dict(memory_resolution=64.0, hidden_resolution=32.0, start_resolution=256.0),
-        "hybrid-lstm": dict(hidden_resolution=32.0, start_resolution=256.0),
-        "hybrid-gru": dict(hidden_resolution=32.0, start_resolution=256.0),
-    },
-    # The hybrid LMU's chosen on five blocks of the training sequences (the hybrid LSTM and GRU take
-    # its annealing and resolution), the others' on the validation split; what was tried stands in
-    # evaluation/results/README.md.
-    "ecg": {
-        "*": dict(
-            epochs=30, batch_size=16, parameters=12_000, learning_rate=1e-2, schedule="cosine",
-            clip_norm=1.0, order=12, theta=240.0, hidden="gru", input_to_hidden=True,
-            anneal_fraction=0.4, hidden_resolution=6.0,
-        ),
-        "hybrid-lmu": dict(dropout=0.2, memory_resolution=6.0),
-        "lmu": dict(dropout=0.2),
-        "lstm": dict(batch_size=32),
-        "hybrid-lstm": dict(batch_size=32),
-    },
-}  # fmt: skip
-
-
-# What low-bit weights change in a recipe: one scale of a kernel wants activities of one size (of a
-# memory with exact feedback), and scales that are powers of two make all sums exact.
-LOW_BIT = {
-    "*": dict(power_of_two=True),
-    "psmnist": dict(memory_unit="normalized"),
-    "smnist": dict(memory_unit="normalized"),
-    "digits": dict(memory_unit="normalized", memory_resolution=2.0),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +70,10 @@ class RunConfig:
     `memory_limit` (in `memory_unit`) and `hidden_limit`: where activities saturate (None: nowhere).
 
     `input_resolution`: quantize the input to that many levels per unit, and drop the encoder.
+    `tau`: time constant of the neurons of a spiking CNN, in steps; `units` are the channels of its
+    first layer. `fold`: cross-validation over all samples of an event task: the test split is one
+    of `FOLDS` parts, validation a share of the rest; None: the splits of the task.
+
     `simulated_steps`: train recurrent hidden units on that many last steps only. `readout`: of the
     last step, the mean of the last `readout_steps`, or a leaky average of them (time constant
     `readout_steps` / 4). `rounding`: diffused (sigma-delta), or memoryless or stochastic as
@@ -196,6 +118,8 @@ class RunConfig:
     rounding: str = "diffused"
     memory_feedback: str = "exact"
     initial_error: str = "uniform"
+    tau: float = 2.0
+    fold: int | None = None
     weights: str = "full"
     weight_rule: str = "sigmoids"
     power_of_two: bool = False
@@ -211,6 +135,14 @@ class RunConfig:
     def __post_init__(self):
         _one_of("task", self.task, TASK_NAMES)
         _one_of("model", self.model, MODELS)
+        if self.model not in models_of(self.task):
+            raise ValueError(
+                f"`model` must be one of {', '.join(models_of(self.task))} for the task "
+                f"{self.task}; received: {self.model!r}"
+            )
+        if self.fold is not None:
+            _one_of("fold", self.fold, range(FOLDS))
+            _one_of("task", self.task, EVENT_TASKS)
         _one_of("hidden", self.hidden, HIDDEN)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
@@ -235,7 +167,7 @@ class RunConfig:
         for name in ("theta", "learning_rate", "start_resolution", "memory_resolution",
                      "hidden_resolution", "clip_norm", "bit_budget", "memory_bits", "hidden_bits",
                      "start_bits", "input_resolution", "memory_limit", "hidden_limit",
-                     "start_temperature", "temperature"):  # fmt: skip
+                     "start_temperature", "temperature", "tau"):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"`{name}` must be a finite number > 0; received: {value!r}")
@@ -292,6 +224,7 @@ def make_config(task: str, model: str, seed: int = 0, recipe=None, **options) ->
     """
     _one_of("task", task, TASK_NAMES)
     _one_of("model", model, MODELS)
+    _one_of("model", model, models_of(task))
     merged = dict(recipe or {**RECIPES[task]["*"], **RECIPES[task].get(model, {})})
     if options.get("weights") not in (None, "full"):
         merged |= LOW_BIT["*"]
@@ -301,10 +234,15 @@ def make_config(task: str, model: str, seed: int = 0, recipe=None, **options) ->
     return RunConfig(task=task, model=model, seed=seed, **merged)
 
 
+def models_of(task: str) -> tuple:
+    """The models that can be trained on a task."""
+    return EVENT_MODELS if task in EVENT_TASKS else SEQUENCE_MODELS
+
+
 def variants(config: dict) -> list[str]:
     """What tells a run from others of its task and model, such as ["memoryless"]."""
     rounding, permutation = config.get("rounding", "diffused"), config.get("permutation", 0)
-    budget = config.get("bit_budget")
+    budget, fold = config.get("bit_budget"), config.get("fold")
     weights, rule = config.get("weights", "full"), config.get("weight_rule", "sigmoids")
     exempt = config.get("exempt", "none")
     low_bit, normalized = weights != "full", config.get("memory_unit") == "normalized"
@@ -314,6 +252,7 @@ def variants(config: dict) -> list[str]:
         f"budget{budget:g}" if budget else None,
         weights if low_bit else "normalized" if normalized else None,
         rule if low_bit and rule != "sigmoids" else None,
+        f"fold{fold}" if fold is not None else None,
         f"{exempt}-exempt" if low_bit and exempt != "none" else None,
     )
     return [name for name in found if name]
@@ -321,7 +260,8 @@ def variants(config: dict) -> list[str]:
 
 def _one_of(name, value, allowed):
     if value not in allowed:
-        raise ValueError(f"`{name}` must be one of {', '.join(allowed)}; received: {value!r}")
+        expected = ", ".join(map(str, allowed))
+        raise ValueError(f"`{name}` must be one of {expected}; received: {value!r}")
 
 
 def _integer(name, value, least):

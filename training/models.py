@@ -16,6 +16,8 @@ def build_model(config: RunConfig, task, units: int) -> keras.Model:
     `config.seed`, so that a rebuilt model starts from the same weights. ValueError: a readout that
     the model or the task cannot have.
     """
+    if config.model == "spiking-cnn":
+        return _low_bit(config, spiking_cnn(config, task, units))
     if config.readout != "last" and (task.per_step or config.model not in HYBRID_LMUS):
         raise ValueError(
             f"`readout` must be 'last' for {config.model} on {config.task}: a readout of several "
@@ -30,6 +32,45 @@ def build_model(config: RunConfig, task, units: int) -> keras.Model:
     hidden = _core(config, task, units)(x)
     name = config.model.replace("-", "_")
     return _low_bit(config, keras.Model(inputs, _readout(config, task, hidden), name=name))
+
+
+def spiking_cnn(config, task, channels):
+    """Images a step -> two convolutions with LIF neurons -> logits, their mean over all steps.
+
+    [T, H, W, C] -> Conv 5x5/2 (channels) -> LIF -> Conv 3x3 (2 channels) -> AveragePooling 2x2 ->
+    LIF -> Dense. Pooling comes before the neurons, so that all weights but the first see spikes;
+    the first see counts of events. No biases: every weight is in a kernel.
+    """
+    layers = keras.layers
+    options = dict(use_bias=False, data_format="channels_last")
+
+    def kernel(offset):
+        return keras.initializers.HeNormal(seed=config.seed * 1000 + offset)
+
+    def neurons(name):
+        return hybrid_lmu.neurons.LIF(tau=config.tau, decay_input=False, name=name)
+
+    inputs = keras.Input(task.sample_shape, name="frames")
+    # One step at a time: kernels of one step.
+    x = layers.Conv3D(
+        channels, (1, 5, 5), (1, 2, 2), kernel_initializer=kernel(3), name="conv1", **options
+    )(inputs)
+    x = neurons("lif1")(x)
+    x = layers.Conv3D(
+        2 * channels, (1, 3, 3), kernel_initializer=kernel(4), name="conv2", **options
+    )(x)
+    x = layers.AveragePooling3D((1, 2, 2), name="pool", data_format="channels_last")(x)
+    x = neurons("lif2")(x)
+    x = layers.Reshape((task.timesteps, -1), name="flat")(x)
+    if config.dropout:
+        # The same neurons at all steps.
+        x = layers.Dropout(config.dropout, (None, 1, None), seed=config.seed * 1000 + 1)(x)
+    x = layers.Dense(
+        task.outputs, use_bias=False, kernel_initializer=_glorot(config, 2), dtype="float32",
+        name="readout",
+    )(x)  # fmt: skip
+    logits = layers.GlobalAveragePooling1D(name="mean", dtype="float32")(x)
+    return keras.Model(inputs, logits, name="spiking_cnn")
 
 
 def _low_bit(config, model):

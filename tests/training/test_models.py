@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import hybrid_lmu
-from training.config import HIDDEN, MODELS, READOUTS, ROUNDINGS, make_config
+from training.config import HIDDEN, READOUTS, ROUNDINGS, SEQUENCE_MODELS, make_config
 from training.models import build_model, count_parameters, deviations, solve_units
 from training.tasks import load_task
 
@@ -13,7 +13,7 @@ def digits():
     return load_task("digits")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SEQUENCE_MODELS)
 def test_units_are_those_nearest_to_the_parameters_asked_for(digits, name):
     config = make_config("digits", name, parameters=3000, order=8)
     units = solve_units(config, digits)
@@ -34,7 +34,7 @@ def test_lmu_and_hybrid_lmu_have_the_same_parameters(digits):
     assert len(counts) == 1
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SEQUENCE_MODELS)
 def test_same_seed_same_weights_other_seed_other_weights(digits, name):
     def weights(seed):
         keras.utils.clear_session()
@@ -48,7 +48,7 @@ def test_same_seed_same_weights_other_seed_other_weights(digits, name):
     )
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SEQUENCE_MODELS)
 @pytest.mark.parametrize("hidden", HIDDEN)
 def test_a_readout_for_every_step_or_for_the_last(digits, name, hidden):
     x = digits.test.x[:2]
