@@ -41,8 +41,7 @@ class LIFCell(SpikingCell):
     Raises:
         ValueError: if an argument is out of range.
 
-    Source: the discrete neuron of SpikingJelly (Fang et al. 2023, doi:10.1126/sciadv.adi1480),
-    here as the neuron for low-bit spiking networks, arXiv:2305.19295.
+    Source: the discrete neuron of SpikingJelly, Fang et al. (2023), doi:10.1126/sciadv.adi1480.
     """
 
     def __init__(
