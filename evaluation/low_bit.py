@@ -12,7 +12,7 @@ from evaluation.style import MUTED, colours, styled
 from training.config import WEIGHT_RULES, WEIGHTS
 
 OWN = ("weights", "weight_rule", "power_of_two", "exempt", "start_temperature", "temperature",
-       "weight_anneal_fraction", "report_samples")  # fmt: skip
+       "weight_anneal_fraction", "weight_gradient", "report_samples")  # fmt: skip
 NOTHING = "–"
 FULL = 32
 

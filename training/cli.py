@@ -21,6 +21,7 @@ from training.config import (
     SCHEDULES,
     TASK_NAMES,
     UNITS,
+    WEIGHT_GRADIENTS,
     WEIGHT_RULES,
     WEIGHTS,
     make_config,
@@ -118,6 +119,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("weights of few bits (default: recipe)").add_argument
     add("--weights", choices=WEIGHTS, help="levels of all kernels (recipe: full precision)")
     add("--weight-rule", choices=WEIGHT_RULES, help="sum of sigmoids, or straight-through sign")
+    add("--weight-gradient", choices=WEIGHT_GRADIENTS, help="slope of the sigmoids")
     add("--power-of-two", action=argparse.BooleanOptionalAction,
         help="scales of the kernels are powers of two: shifts")  # fmt: skip
     add("--exempt", choices=EXEMPT, help="layers whose kernels stay at full precision")

@@ -31,6 +31,7 @@ WEIGHTS = {
     "2-bit": (-3, -1, 1, 3), "3-bit": tuple(range(-7, 8, 2)), "4-bit": tuple(range(-15, 16, 2)),
 }  # fmt: skip
 WEIGHT_RULES = ("sigmoids", "sign")
+WEIGHT_GRADIENTS = ("auto", "true", "wide")
 EXEMPT = ("none", "first", "last", "both")
 ROUNDINGS = ("diffused", "memoryless", "stochastic")
 READOUTS = ("last", "mean", "leaky")
@@ -58,6 +59,7 @@ class RunConfig:
     rises geometrically from `start_temperature` to `temperature` (for levels one apart) over the
     first `weight_anneal_fraction` of all steps, or "sign" (straight-through, binary).
     `power_of_two`: the scales of the kernels are powers of two, so that sums of integers are exact.
+    `weight_gradient`: slope of the sigmoids, "true", "wide", or "auto": wide for binary levels.
 
     With `bit_budget` the resolutions of all neurons are learned instead, under a budget of activity
     bits that falls from `start_bits` in the same time; with `memory_bits` and `hidden_bits` (not
@@ -123,6 +125,7 @@ class RunConfig:
     weights: str = "full"
     weight_rule: str = "sigmoids"
     power_of_two: bool = False
+    weight_gradient: str = "auto"
     exempt: str = "none"
     start_temperature: float = 1.0
     temperature: float = 100.0
@@ -153,6 +156,7 @@ class RunConfig:
         _one_of("weights", self.weights, tuple(WEIGHTS))
         _one_of("weight_rule", self.weight_rule, WEIGHT_RULES)
         _one_of("exempt", self.exempt, EXEMPT)
+        _one_of("weight_gradient", self.weight_gradient, WEIGHT_GRADIENTS)
         _one_of("initial_error", self.initial_error, ("uniform", "zeros", "half"))
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("jit", self.jit, ("auto", "on", "off"))

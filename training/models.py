@@ -94,6 +94,7 @@ def weight_rule(config):
         levels,
         temperature=config.start_temperature / level_step(config),
         power_of_two=config.power_of_two,
+        gradient=None if config.weight_gradient == "auto" else config.weight_gradient,
     )
 
 

@@ -95,7 +95,7 @@ RECIPES = {
 # What low-bit weights change in a recipe: one scale of a kernel wants activities of one size (of a
 # memory with exact feedback), and scales that are powers of two make all sums exact.
 LOW_BIT = {
-    "*": dict(power_of_two=True),
+    "*": dict(power_of_two=True, weight_gradient="wide"),
     "psmnist": dict(memory_unit="normalized"),
     "smnist": dict(memory_unit="normalized"),
     "digits": dict(memory_unit="normalized", memory_resolution=2.0),
