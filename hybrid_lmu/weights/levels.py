@@ -1,5 +1,7 @@
 """Sets of levels that weights are quantized to, and where one ends and the next begins."""
 
+import warnings
+
 import numpy as np
 from scipy.cluster.vq import kmeans2
 
@@ -74,7 +76,8 @@ def kmeans_boundaries(values, levels):
     """Boundaries between the clusters of `values`, one a level, by k-means in one dimension.
 
     A boundary is half-way between the largest member of a cluster and the smallest of the next. The
-    clusters start from quantiles, so the result depends on the values alone.
+    clusters start from quantiles, so the result depends on the values alone. `midpoints` of the
+    levels where the values are too few, or too many of them equal, for as many clusters.
 
     Args:
         values: array of any shape, in units of the levels.
@@ -82,24 +85,16 @@ def kmeans_boundaries(values, levels):
 
     Returns:
         float32 [number of levels - 1], in increasing order.
-
-    Raises:
-        ValueError: if there are fewer different values than levels, or clusters stay empty.
     """
     values = np.sort(np.asarray(values, "float64").ravel())
-    different = len(np.unique(values))
-    if different < len(levels):
-        raise ValueError(
-            f"k-means needs at least {len(levels)} different weights, one a level; received "
-            f"{different} in a kernel of {values.size}."
-        )
+    if len(np.unique(values)) < len(levels):
+        return midpoints(levels)
     share = (np.arange(len(levels)) + 0.5) / len(levels)
     start = np.quantile(values, share)
-    _, labels = kmeans2(values[:, None], start[:, None], iter=100, minit="matrix", missing="warn")
-    last = np.searchsorted(labels, np.arange(len(levels) - 1), side="right")  # sorted as the values
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an empty cluster is seen below
+        _, labels = kmeans2(values[:, None], start[:, None], iter=100, minit="matrix")
     if len(np.unique(labels)) < len(levels):
-        raise ValueError(
-            f"k-means has left some of {len(levels)} clusters empty; received a kernel of "
-            f"{values.size} weights of which many are equal. Use biases='midpoints'."
-        )
+        return midpoints(levels)
+    last = np.searchsorted(labels, np.arange(len(levels) - 1), side="right")  # sorted as the values
     return ((values[last - 1] + values[last]) / 2).astype("float32")

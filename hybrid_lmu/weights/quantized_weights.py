@@ -202,6 +202,11 @@ class QuantizedWeights(keras.layers.Wrapper):
         return cls(**with_objects(config, names, custom_objects))
 
 
+def inside(layer):
+    """The layer that a `QuantizedWeights` wraps; another layer itself."""
+    return layer.layer if isinstance(layer, QuantizedWeights) else layer
+
+
 def _given(initial_state, mask):
     given = {"initial_state": initial_state, "mask": mask}
     return {name: value for name, value in given.items() if value is not None}

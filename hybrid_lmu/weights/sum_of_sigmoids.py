@@ -29,7 +29,8 @@ class SumOfSigmoids(WeightQuantizer):
         temperature: T > 0 at first. Default 20. Kept in the non-trainable variable `temperature`.
         biases: ``"kmeans"`` (default): half-way between the clusters that k-means finds in the
             kernel, once, when the layer is built or a trained kernel is given to it; for binary
-            levels 0. ``"midpoints"``: half-way between the levels.
+            levels 0. ``"midpoints"``: half-way between the levels, also where a kernel has too few
+            different weights for clusters.
         learn_scales: train alpha and beta; kept positive as exponentials. Default True.
         power_of_two: round alpha to a power of two in the forward pass, so that it is a shift: the
             products of integer counts, and their sums, are then exact in float32 as in integers.
