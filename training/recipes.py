@@ -93,10 +93,12 @@ RECIPES = {
 
 
 # What low-bit weights change in a recipe: one scale of a kernel wants activities of one size (of a
-# memory with exact feedback), and scales that are powers of two make all sums exact.
+# memory with exact feedback), and scales that are powers of two make all sums of counts exact.
+_EXACT = dict(power_of_two=True, memory_unit="normalized")
 LOW_BIT = {
-    "*": dict(power_of_two=True, weight_gradient="wide"),
-    "psmnist": dict(memory_unit="normalized"),
-    "smnist": dict(memory_unit="normalized"),
-    "digits": dict(memory_unit="normalized", memory_resolution=2.0),
+    "*": dict(weight_gradient="wide"),
+    "psmnist": _EXACT,
+    "smnist": _EXACT,
+    "digits": dict(**_EXACT, memory_resolution=2.0),
+    "ecg": dict(power_of_two=True),
 }
