@@ -42,7 +42,7 @@ _DIGITS_RNN = dict(learning_rate=1e-2, clip_norm=1.0)
 # Chosen on the validation split of N-MNIST, seed 0; the others of this kind are untried.
 _EVENTS = {
     "*": dict(
-        epochs=30, batch_size=32, parameters=17_000, learning_rate=5e-3, schedule="cosine",
+        epochs=60, batch_size=32, parameters=17_000, learning_rate=5e-3, schedule="cosine",
         dropout=0.2,
     ),
 }  # fmt: skip
