@@ -44,8 +44,8 @@ def with_baselines(rows):
 
 def without_low_bit(rows):
     """The rows that stand in the other tables: no low-bit ones, no baselines made for them."""
-    made = [row.config.get("memory_unit") == "normalized" for row in rows]
-    return [r for r, apart in zip(rows, made, strict=True) if not (apart or is_low_bit(r))]
+    made = [b for _, b in with_baselines(rows) if b and b.config["memory_unit"] == "normalized"]
+    return [row for row in rows if not (is_low_bit(row) or row in made)]
 
 
 def _order(row):

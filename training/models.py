@@ -1,7 +1,5 @@
 """The models of an experiment: one recurrent core, one linear readout, equal parameter counts."""
 
-import dataclasses
-
 import keras
 import numpy as np
 
@@ -130,9 +128,7 @@ def solve_units(config: RunConfig, task) -> int:
     parameters as asked for.
     """
     sizes = np.arange(1, 4)
-    # Three units have not enough weights for the clusters of many levels.
-    full = dataclasses.replace(config, weights="full", weight_rule="sigmoids")
-    counts = [count_parameters(build_model(full, task, int(size))) for size in sizes]
+    counts = [count_parameters(build_model(config, task, int(size))) for size in sizes]
     polynomial = np.polynomial.Polynomial.fit(sizes, counts, 2)
     if counts[0] > 1.5 * config.parameters:
         raise ValueError(

@@ -123,7 +123,10 @@ def make_optimizer(config: RunConfig, steps: int) -> keras.optimizers.Optimizer:
     rate = config.learning_rate
     if config.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, steps)
-    return kinds[config.optimizer](learning_rate=rate, global_clipnorm=config.clip_norm)
+    optimizer = kinds[config.optimizer](learning_rate=rate, global_clipnorm=config.clip_norm)
+    if config.optimizer == "adamw":  # scales of low-bit weights have no decay
+        optimizer.exclude_from_weight_decay(var_names=["log_alpha", "log_beta"])
+    return optimizer
 
 
 def _loss(task):

@@ -7,6 +7,9 @@ and ternary codes, two for 3 = 4 - 1, and so on).
 
 from dataclasses import replace
 
+from keras import ops
+
+from hybrid_lmu.accounting.bits import signed_digits
 from hybrid_lmu.accounting.layers import CHECKED, find_rule, register_layer
 
 
@@ -16,14 +19,23 @@ def _quantized_weights(layer, tape, call):
     if rule is None:
         return None
     start = len(tape.items)
+    tape.digits = {id(v): _digits(rule, v) for v, rule in layer.quantized()}
     with layer.hard_scope():
         resolution = rule(layer.layer, tape, call)
+    tape.digits = {}
     rules = {id(variable): (variable, rule) for variable, rule in layer.quantized()}
     tape.items[start:] = [_with_codes(item, rules) for item in tape.items[start:]]
     return resolution
 
 
 CHECKED[_quantized_weights] = lambda layer: [layer.layer]
+
+
+def _digits(rule, variable):
+    """Nonzero signed digits of each code, as a tensor of the kernel's shape."""
+    code = rule.code(ops.cast(ops.convert_to_tensor(variable), "float32"))
+    each = zip(rule.levels, signed_digits(rule.levels).tolist(), strict=True)
+    return sum(digits * ops.cast(code == float(level), "float32") for level, digits in each)
 
 
 def _with_codes(item, rules):

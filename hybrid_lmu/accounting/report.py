@@ -34,8 +34,7 @@ def activity_report(model, x, batch_size=32, skip=()):
     graded ACs      sum of abs(n) over them: a code of n is n accumulates
     additions       the effective ACs with low-bit weights (`hybrid_lmu.weights`), if all inputs of
                     the weight tensor have one resolution: a count is added, shifted, once for each
-                    nonzero signed digit of the weight's code, and nothing is multiplied (of a
-                    convolution by the mean number of digits of its nonzero codes)
+                    nonzero signed digit of the weight's code, and nothing is multiplied
     bit operations  effective products times the bits of the input times those of the weight; real
                     inputs and weights of full precision count 32
     =============== ===============================================================================

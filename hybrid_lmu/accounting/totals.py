@@ -62,8 +62,7 @@ class ProductTotals:
             size, outputs = weight.size, weight.shape[-1]
             keys = ("dense", "effective", "strict", "graded")
             counts = [float(self.sums[key]) for key in keys]
-            digits = signed_digits(weight).sum() / max(1, np.count_nonzero(weight))
-            additions = counts[1] * digits
+            additions = float(self.sums.get("additions", 0.0))
         else:
             weight = meeting.block(weight)
             size, outputs = weight.size, weight.shape[1]

@@ -1,12 +1,14 @@
 """Binary weights with a Bernoulli posterior, learned by the Bayesian learning rule."""
 
+import numbers
+
 import keras
 import numpy as np
 from keras import ops
 
 from hybrid_lmu.checks import check_choice
 from hybrid_lmu.weights import bernoulli_rule as rule
-from hybrid_lmu.weights.quantizer import WeightQuantizer, sign
+from hybrid_lmu.weights.quantizer import WeightQuantizer, check_kernel, sign
 from hybrid_lmu.weights.straight_through import check_scale, check_size, fan_in_scale
 from hybrid_lmu.weights.sum_of_sigmoids import check_temperature
 
@@ -21,9 +23,9 @@ class Bernoulli(WeightQuantizer):
         w = tanh((lam + delta) / tau),    delta = 0.5 log(eps / (1 - eps)),    eps uniform
 
     and the gradient to lam is the *natural* one, ``dL/dw * (1 - w^2) / (tau (1 - mu^2))``, computed
-    in log space. To the loss is added ``rho * KL(posterior || prior)``, whose gradient to lam is
-    ``rho * (lam - lam0)``. With plain `keras.optimizers.SGD` of rate eta, a step is then the
-    Bayesian learning rule
+    in log space. To the loss is added, at each call, ``rho * KL(posterior || prior)``, whose
+    gradient to lam is ``rho * (lam - lam0)``. With plain `keras.optimizers.SGD` of rate eta, a step
+    is then the Bayesian learning rule
 
         lam <- (1 - eta rho) lam - eta (dL/dw * (1 - w^2) / (tau (1 - mu^2)) - rho lam0)
 
@@ -67,7 +69,7 @@ class Bernoulli(WeightQuantizer):
     ):
         super().__init__(**kwargs)
         self.temperature_of_samples = check_temperature(temperature)
-        if isinstance(rho, bool) or not (np.isfinite(rho) and rho >= 0):
+        if not isinstance(rho, numbers.Real) or not (np.isfinite(rho) and rho >= 0):
             raise ValueError(f"`rho` must be a finite number >= 0; received: {rho!r}")
         self.rho = float(rho)
         self.prior = prior
@@ -82,8 +84,12 @@ class Bernoulli(WeightQuantizer):
     def build(self, shape):
         self._scale = fan_in_scale(shape) if self.factor == "fan_in" else self.factor
 
+    @property
+    def by_axes(self):
+        return self.factor == "fan_in"
+
     def prepare(self, latent):
-        latent = np.asarray(latent, "float32")
+        latent = check_kernel(self.name, latent)
         if self.initial is None:
             return latent
         return self.initial * np.where(latent >= 0, 1.0, -1.0).astype("float32")
@@ -110,7 +116,8 @@ class Bernoulli(WeightQuantizer):
 
     def load_own_variables(self, store):
         """Load what `save_own_variables` saved."""
-        self.seed_generator.state.assign(store["seed"])
+        if "seed" in store.keys():  # not in a file of another rule
+            self.seed_generator.state.assign(store["seed"])
 
     def get_config(self):
         return {

@@ -1,11 +1,12 @@
 """Whole models: quantize their weights by rule, take the integers out, count their bytes."""
 
+from fnmatch import fnmatchcase
+
 import keras
 import numpy as np
 
-from hybrid_lmu.checks import check_choice
 from hybrid_lmu.traversal import all_layers
-from hybrid_lmu.weights.quantized_weights import QuantizedWeights
+from hybrid_lmu.weights.quantized_weights import QuantizedWeights, as_patterns, matches
 from hybrid_lmu.weights.sum_of_sigmoids import SumOfSigmoids
 
 
@@ -26,8 +27,9 @@ def quantize_weights(
         model: Sequential or functional, built, without models inside it.
         kernel_quantizer, recurrent_quantizer: see `QuantizedWeights`.
         exempt_first, exempt_last: leave the first and the last layer with such weights, in the
-            order of their calls, at full precision. Default False: all are quantized.
-        exempt: names of further layers, or patterns for single weights as in `QuantizedWeights`.
+            order of `model.layers`, at full precision. Default False: all are quantized.
+        exempt: shell patterns of names of further layers, or of single weights as in
+            `QuantizedWeights`.
 
     Returns:
         a new model, not compiled.
@@ -40,14 +42,18 @@ def quantize_weights(
     (32, 26)
 
     Raises:
-        ValueError: if the model is of another kind, or nothing of it is quantized.
+        ValueError: if the model is of another kind, has quantized weights already, nothing of it
+            is quantized, or a pattern of `exempt` matches nothing.
     """
     _check_flat(model)
-    exempt = (exempt,) if isinstance(exempt, str) else tuple(exempt)
+    exempt = as_patterns(exempt)
+
+    def patterns(layer):
+        return [p for p in exempt if any(matches(w.path, p) for w in layer.weights)]
 
     def wrap(layer):
         copy = layer.__class__.from_config(layer.get_config())
-        return QuantizedWeights(copy, kernel_quantizer, recurrent_quantizer, exempt)
+        return QuantizedWeights(copy, kernel_quantizer, recurrent_quantizer, patterns(layer))
 
     def takes_rule(layer):
         names = {variable.name for variable in layer.weights}
@@ -60,7 +66,14 @@ def quantize_weights(
 
     found = [layer.name for layer in model.layers if takes_rule(layer)]
     chosen = found[int(exempt_first) : len(found) - int(exempt_last)]
-    chosen = [name for name in chosen if name not in exempt]
+    chosen = [n for n in chosen if not any(fnmatchcase(n, pattern) for pattern in exempt)]
+    used = [p for layer in model.layers for p in patterns(layer)]
+    used += [p for p in exempt if any(fnmatchcase(name, p) for name in found)]
+    if set(exempt) - set(used):
+        raise ValueError(
+            f"`exempt` must name layers with kernels, {found}, or their weights; received: "
+            f"{sorted(set(exempt) - set(used))}"
+        )
     if not chosen:
         raise ValueError(
             f"Nothing to quantize in {model.name!r}: layers with kernels are {found}; received "
@@ -88,14 +101,15 @@ def with_inference(model, inference):
     Args:
         model: Sequential or functional, with `QuantizedWeights` at its top level.
         inference: ``"hard"`` or ``"soft"`` (of `SumOfSigmoids`), ``"mode"`` or ``"sample"`` (of
-            `Bernoulli`). A model with ``"sample"`` predicts with one draw a batch: average several
-            predictions for those of the ensemble.
+            `Bernoulli`); rules that have not this choice stay as they are. A model with
+            ``"sample"`` predicts with one draw a batch: average several predictions for those of
+            the ensemble.
 
     Returns:
         a new model, not compiled.
 
     Raises:
-        ValueError: if no rule of the model has a choice of inference, or not this one.
+        ValueError: if no rule of the model has this choice.
     """
     _check_flat(model)
     changed = []
@@ -103,20 +117,18 @@ def with_inference(model, inference):
     def clone(layer):
         config = layer.get_config()
         if isinstance(layer, QuantizedWeights):
-            for name in ("kernel_quantizer", "recurrent_quantizer"):
-                if config[name] is not None and "inference" in config[name]["config"]:
+            for name, rule in layer.rule_classes().items():
+                if inference in rule.inferences:
                     config[name]["config"]["inference"] = inference
                     changed.append(layer.name)
-            for _, rule in layer.quantized():
-                if rule.inferences:
-                    check_choice("inference", inference, rule.inferences)
         return layer.__class__.from_config(config)
 
     result = keras.models.clone_model(model, clone_function=clone)
     if not changed:
         raise ValueError(
-            f"No weight rule of {model.name!r} has a choice of inference: expected SumOfSigmoids "
-            f"or Bernoulli in QuantizedWeights; received inference={inference!r}."
+            f"No weight rule of {model.name!r} has this choice of inference: expected 'hard' or "
+            "'soft' with SumOfSigmoids, 'mode' or 'sample' with Bernoulli; received: "
+            f"{inference!r}"
         )
     result.set_weights(model.get_weights())
     return result
@@ -125,11 +137,14 @@ def with_inference(model, inference):
 def packed_weights(model):
     """Return ``{path: PackedWeights}`` of all quantized kernels of a model or layer: the integers.
 
+    A second kernel of the same path (layers of one name inside wrappers) is called path#2.
     The network's weights at inference are exactly ``codes * scale``, in float32.
     """
     packed = {}
     for wrapper in quantized_layers(model):
-        packed.update(wrapper.packed())
+        for path, one in wrapper.packed().items():
+            same = sum(key.split("#")[0] == path for key in packed)
+            packed[f"{path}#{same + 1}" if same else path] = one
     return packed
 
 
@@ -151,7 +166,8 @@ def weight_footprint(model):
         biases, exempt kernels, normalization), ``full_bytes`` (all of them at 32 bits),
         ``packed_bytes`` (see `PackedWeights.bytes`; the others at 32 bits) and ``saving``, their
         ratio. What only training needs (latent kernels, temperatures, boundaries) is no part of it,
-        nor are states and the constant matrices of a memory (`activity_report` counts them).
+        nor are states and the constant matrices of a memory (`activity_report` counts them, and
+        packs other tensors of few values too, such as biases of zeros).
     """
     pairs = [pair for wrapper in quantized_layers(model) for pair in wrapper.quantized()]
     packed = [rule.packed(kernel) for kernel, rule in pairs]

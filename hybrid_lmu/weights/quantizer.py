@@ -42,12 +42,14 @@ class WeightQuantizer(keras.layers.Layer):
     others (*soft*), or a gradient of its own. `hybrid_lmu.weights.QuantizedWeights` applies it to
     any layer; a rule belongs to one kernel.
 
-    Kernels have the outputs on their last axis and the input features on the one before, as those
-    of Dense, convolutions and recurrent layers of Keras.
+    A rule with `by_axes` wants kernels with the outputs on their last axis and the input features
+    on the one before, as those of Dense, convolutions and recurrent layers of Keras; not those of
+    depthwise and transposed convolutions and of EinsumDense.
     """
 
     levels = (-1, 1)
     inferences = ()  # the choices of the argument `inference`, if a rule has it
+    by_axes = False  # whether it tells outputs from inputs
 
     def __init__(self, **kwargs):
         super().__init__(**{"dtype": "float32", "autocast": False, **kwargs})
@@ -84,6 +86,9 @@ class WeightQuantizer(keras.layers.Layer):
     def packed(self, latent):
         """Return the `PackedWeights` of a latent kernel."""
         latent = ops.cast(ops.convert_to_tensor(latent), "float32")
+        bad = int(np.sum(~np.isfinite(ops.convert_to_numpy(latent))))
+        if bad:
+            raise ValueError(f"A kernel must be finite; received {bad} NaN or infinite entries.")
         return PackedWeights(
             ops.convert_to_numpy(self.code(latent)).astype("int8"),
             np.asarray(ops.convert_to_numpy(self.scale(latent)), "float32"),
@@ -96,8 +101,13 @@ class WeightQuantizer(keras.layers.Layer):
 
 
 def sign(x):
-    """-1 or +1, float32; 0 becomes +1."""
-    return ops.where(x >= 0, 1.0, -1.0)
+    """-1 or +1, float32; 0 becomes +1; NaN stays, so that it is seen."""
+    return keep_nan(ops.where(x >= 0, 1.0, -1.0), x)
+
+
+def keep_nan(code, latent):
+    """The code, but NaN where the latent kernel is."""
+    return ops.where(ops.isnan(latent), latent, code)
 
 
 def check_kernel(name, latent):

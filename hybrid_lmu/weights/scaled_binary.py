@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu.weights.quantizer import WeightQuantizer, sign
+from hybrid_lmu.checks import check_choice
+from hybrid_lmu.weights.quantizer import WeightQuantizer, check_kernel, sign
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -36,9 +37,11 @@ class ScaledBinary(WeightQuantizer):
     ([1, -1, 1], 0.4)
     """
 
+    by_axes = True
+
     def __init__(self, centre=True, **kwargs):
         super().__init__(**kwargs)
-        self.centre = centre
+        self.centre = check_choice("centre", centre, (True, False))
 
     def build(self, shape):
         if self.centre and (len(shape) < 2 or shape[-2] < 2):
@@ -49,7 +52,8 @@ class ScaledBinary(WeightQuantizer):
             )
 
     def prepare(self, latent):
-        return ops.convert_to_numpy(self.constrain(ops.convert_to_tensor(latent, "float32")))
+        latent = check_kernel(self.name, latent)
+        return check_kernel(self.name, self.constrain(ops.convert_to_tensor(latent)))
 
     def constrain(self, latent):
         if self.centre:

@@ -39,6 +39,10 @@ class StraightThroughSign(WeightQuantizer):
     def constrain(self, latent):
         return latent if self.clip is None else ops.clip(latent, -self.clip, self.clip)
 
+    @property
+    def by_axes(self):
+        return self.factor == "fan_in"
+
     def call(self, latent, training=False):
         return self._scale * with_gradient_of(sign(latent), latent)
 

@@ -6,7 +6,12 @@ from keras import ops
 
 from hybrid_lmu.checks import check_choice
 from hybrid_lmu.weights.levels import check_levels, kmeans_boundaries, midpoints
-from hybrid_lmu.weights.quantizer import WeightQuantizer, check_kernel, with_gradient_of
+from hybrid_lmu.weights.quantizer import (
+    WeightQuantizer,
+    check_kernel,
+    keep_nan,
+    with_gradient_of,
+)
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -123,7 +128,7 @@ class SumOfSigmoids(WeightQuantizer):
     def code(self, latent):
         scaled = self._scaled(latent)
         steps = [s * ops.cast(scaled > self.biases[i], "float32") for i, s in _heights(self.levels)]
-        return float(self.levels[0]) + sum(steps)
+        return keep_nan(float(self.levels[0]) + sum(steps), ops.convert_to_tensor(latent))
 
     def _scaled(self, latent):
         return ops.exp(ops.convert_to_tensor(self.log_beta)) * ops.convert_to_tensor(latent)

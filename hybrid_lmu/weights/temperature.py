@@ -1,5 +1,7 @@
 """Annealing the temperature of weight quantizers, by the mechanism of the resolutions."""
 
+import numbers
+
 import keras
 import numpy as np
 from keras import ops
@@ -44,7 +46,7 @@ class LinearTemperature(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(self, initial, largest=2000.0):
         super().__init__()
         for name, value in (("initial", initial), ("largest", largest)):
-            if not np.isfinite(value) or value <= 0:
+            if not (isinstance(value, numbers.Real) and np.isfinite(value) and value > 0):
                 raise ValueError(f"`{name}` must be finite and > 0; received: {value!r}")
         self.initial, self.largest = initial, largest
 

@@ -64,6 +64,15 @@ def test_additions_of_a_convolution_with_ternary_weights_are_its_effective_produ
     assert row["weight_bits"] == 2
 
 
+def test_additions_of_a_convolution_are_the_digits_of_its_codes():
+    model = counted(low_bit(keras.layers.Conv1D(5, 3), uniform_levels(4)))
+    (row,) = activity_report(model, x).products
+    (packed,) = packed_weights(model).values()
+    events, digits = counts_of(model, x) != 0, signed_digits(packed.codes)
+    expected = sum(events[:, t + k] @ digits[k].sum(1) for t in range(8) for k in range(3))
+    assert row["additions"] == pytest.approx(expected.sum() / 3)
+
+
 def test_real_inputs_and_several_resolutions_need_multiplications():
     real = keras.Sequential([keras.Input((10, 4)), low_bit(keras.layers.Dense(5))])
     (row,) = activity_report(real, x).products

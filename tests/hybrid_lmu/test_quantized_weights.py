@@ -216,6 +216,87 @@ def test_the_temperature_is_scheduled_and_saved(tmp_path):
     assert isinstance(anneal, ScheduledVariable)
 
 
+def test_a_mask_passes_by_layers_that_do_not_take_it():
+    model = keras.Sequential(
+        [
+            keras.Input((5,), dtype="int32"),
+            keras.layers.Embedding(10, 4, mask_zero=True),
+            wrapped(keras.layers.Dense(4)),
+            wrapped(keras.layers.GRU(3)),
+        ]
+    )
+    tokens = np.array([[1, 2, 0, 0, 0], [1, 2, 3, 0, 0]])
+    longer = np.array([[1, 2, 0, 0, 0], [1, 2, 3, 0, 0]])[:, :4]
+    np.testing.assert_allclose(
+        to_numpy(model(tokens)), to_numpy(model(np.pad(longer, ((0, 0), (0, 1))))), atol=1e-6
+    )
+    assert np.any(to_numpy(model(tokens))[0] != to_numpy(model(tokens))[1])
+
+
+def test_a_frozen_layer_stays_as_it_is():
+    dense = keras.layers.Dense(4, trainable=False)
+    model = compiled(keras.Sequential([keras.Input((3,)), wrapped(dense)]), 0.5)
+    before = model.get_weights()
+    model.fit(x[:, 0], y, epochs=2, verbose=0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_kernel_is_saved_once(tmp_path):
+    model = keras.Sequential([keras.Input((300,)), wrapped(keras.layers.Dense(400))])
+    model.save(tmp_path / "model.keras")
+    assert (tmp_path / "model.keras").stat().st_size < 1.2 * 4 * 300 * 400
+    assert len(model.layers[0].weights) == 2 + 4  # kernel, bias; alpha, beta, biases, temperature
+
+
+def test_models_of_small_kernels_load_again(tmp_path):
+    for seed in range(5):
+        keras.utils.set_random_seed(seed)
+        rule = SumOfSigmoids(uniform_levels(3))
+        model = keras.Sequential([keras.Input((4,)), QuantizedWeights(keras.layers.Dense(4), rule)])
+        model.save(tmp_path / "model.keras")
+        again = keras.saving.load_model(tmp_path / "model.keras")
+        np.testing.assert_array_equal(model.predict(x[:, :4, 0], verbose=0),
+                                      again.predict(x[:, :4, 0], verbose=0))  # fmt: skip
+
+
+def test_weights_go_from_one_rule_to_another(tmp_path):
+    def network(rule):
+        return keras.Sequential([keras.Input((3,)), QuantizedWeights(keras.layers.Dense(4), rule)])
+
+    first, second = network(Bernoulli()), network(Bernoulli(inference="sample"))
+    first.save_weights(tmp_path / "a.weights.h5")
+    second.load_weights(tmp_path / "a.weights.h5")
+    np.testing.assert_array_equal(first.get_weights()[0], second.get_weights()[0])
+    network(StraightThroughSign()).save_weights(tmp_path / "b.weights.h5")
+    first.load_weights(tmp_path / "b.weights.h5")
+
+
+def test_a_model_that_is_built_inside_fit():
+    """Without a rule that reads the kernel it works; with one the error says what to do."""
+
+    def model(rule):
+        layers = [QuantizedWeights(keras.layers.GRU(4), rule), keras.layers.Dense(4)]
+        return compiled(keras.Sequential(layers))
+
+    assert np.isfinite(model(StraightThroughSign()).fit(x, y, verbose=0).history["loss"][0])
+    if keras.backend.backend() == "torch":  # builds eagerly
+        model(SumOfSigmoids()).fit(x, y, verbose=0)
+        return
+    with pytest.raises((ValueError, RuntimeError), match="keras.Input"):
+        model(SumOfSigmoids()).fit(x, y, verbose=0)
+
+
+def test_nan_is_not_hidden_by_a_sign():
+    for rule in (StraightThroughSign(), ScaledBinary(), SumOfSigmoids(), Bernoulli()):
+        layer = QuantizedWeights(keras.layers.Dense(4), rule)
+        layer(x[:, 0])
+        layer.layer.kernel.assign(np.full((3, 4), np.nan))
+        assert np.all(np.isnan(to_numpy(layer(x[:, 0]))))
+        with pytest.raises(ValueError, match="must be finite; received 12"):
+            layer.packed()
+
+
 # Whole models.
 
 
@@ -244,6 +325,9 @@ def test_first_and_last_layers_are_exempt_by_rule():
     every = quantize_weights(model, SumOfSigmoids(), SumOfSigmoids())
     assert len(packed_weights(every)) == 4
     assert len(packed_weights(quantize_weights(model, SumOfSigmoids(), exempt="first"))) == 2
+    assert len(packed_weights(quantize_weights(model, SumOfSigmoids(), exempt="fir*"))) == 2
+    some = quantize_weights(model, SumOfSigmoids(), SumOfSigmoids(), exempt="gru_cell/kernel")
+    assert len(packed_weights(some)) == 3
 
 
 def test_the_footprint_counts_what_is_exempt():
@@ -271,7 +355,9 @@ def test_a_trained_kernel_sets_the_scales():
 
 def test_soft_and_hard_are_both_measurable():
     low = quantize_weights(network(), SumOfSigmoids(temperature=3.0))
+    config = low.get_config()
     soft = with_inference(low, "soft")
+    assert low.get_config() == config
     hard = with_inference(soft, "hard")
     assert np.any(low.predict(x, verbose=0) != soft.predict(x, verbose=0))
     np.testing.assert_array_equal(low.predict(x, verbose=0), hard.predict(x, verbose=0))
@@ -306,6 +392,31 @@ def test_samples_of_the_posterior():
         (lambda: quantize_weights(network(), SumOfSigmoids(), exempt=("first", "middle", "last")),
          "Nothing to quantize"),
         (lambda: with_inference(network(), "soft"), "No weight rule"),
+        (lambda: quantize_weights(network(), SumOfSigmoids(), exempt="typo"), "received: .'typo'"),
+        (
+            lambda: QuantizedWeights(keras.layers.Dense(2), SumOfSigmoids(), exempt="typo")(x),
+            "must name weights.*kernel.*received: .'typo'",
+        ),
+        (lambda: QuantizedWeights(keras.layers.Dense(2), SumOfSigmoids(), exempt=3), "received: 3"),
+        (lambda: QuantizedWeights(wrapped(keras.layers.Dense(2)), SumOfSigmoids()), "already"),
+        (
+            lambda: QuantizedWeights(keras.layers.MultiHeadAttention(2, 3), SumOfSigmoids()),
+            "must have one input; received .*MultiHeadAttention",
+        ),
+        (
+            lambda: QuantizedWeights(keras.layers.DepthwiseConv1D(3), ScaledBinary())(x),
+            "last axis.*DepthwiseConv1D",
+        ),
+        (
+            lambda: QuantizedWeights(keras.layers.Conv1DTranspose(2, 3), StraightThroughSign())(x),
+            "last axis.*Conv1DTranspose",
+        ),
+        (
+            lambda: QuantizedWeights(
+                keras.layers.Dense(2, kernel_initializer="ones"), ScaledBinary()
+            )(x),
+            "entries other than 0",
+        ),
         (lambda: with_inference(quantize_weights(network(), SumOfSigmoids()), "mode"), "inference"),
     ],
 )  # fmt: skip
