@@ -118,7 +118,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("weights of few bits (default: recipe)").add_argument
     add("--weights", choices=WEIGHTS, help="levels of all kernels (recipe: full precision)")
-    add("--weight-rule", choices=WEIGHT_RULES, help="sum of sigmoids, or straight-through sign")
+    add("--weight-rule", choices=WEIGHT_RULES, help="sum of sigmoids; or, binary, another")
     add("--weight-gradient", choices=WEIGHT_GRADIENTS, help="slope of the sigmoids")
     add("--power-of-two", action=argparse.BooleanOptionalAction,
         help="scales of the kernels are powers of two: shifts")  # fmt: skip

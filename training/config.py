@@ -31,7 +31,7 @@ WEIGHTS = {
     "full": None, "binary": (-1, 1), "ternary": (-1, 0, 1),
     "2-bit": (-3, -1, 1, 3), "3-bit": tuple(range(-7, 8, 2)), "4-bit": tuple(range(-15, 16, 2)),
 }  # fmt: skip
-WEIGHT_RULES = ("sigmoids", "sign")
+WEIGHT_RULES = ("sigmoids", "scaled", "sign", "bernoulli")
 WEIGHT_GRADIENTS = ("auto", "true", "wide")
 EXEMPT = ("none", "first", "last", "both")
 ROUNDINGS = ("diffused", "memoryless", "stochastic")
@@ -58,7 +58,8 @@ class RunConfig:
     `weights`: levels of the kernels (of the hidden units, of the encoder, of the readout), all but
     those that `exempt` says, through `weight_rule`: "sigmoids" (`SumOfSigmoids`), whose temperature
     rises geometrically from `start_temperature` to `temperature` (for levels one apart) over the
-    first `weight_anneal_fraction` of all steps, or "sign" (straight-through, binary).
+    first `weight_anneal_fraction` of all steps, or, for binary weights, "scaled" (`ScaledBinary`),
+    "sign" (`StraightThroughSign`) or "bernoulli" (`Bernoulli`).
     `power_of_two`: the scales of the kernels are powers of two, so that sums of integers are exact.
     `weight_gradient`: slope of the sigmoids, "true", "wide", or "auto": wide for binary levels.
 
@@ -179,11 +180,10 @@ class RunConfig:
         for name in ("anneal_fraction", "weight_anneal_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` must be in [0, 1]; received: {getattr(self, name)!r}")
-        if self.weight_rule == "sign" and self.power_of_two:
-            raise ValueError("`power_of_two` must be False with weight_rule 'sign'; received: True")
-        if self.weight_rule == "sign" and self.weights not in ("full", "binary"):
+        if self.weight_rule != "sigmoids" and (self.power_of_two or self.weights != "binary"):
             raise ValueError(
-                f"`weights` must be 'binary' with weight_rule 'sign'; received: {self.weights!r}"
+                "`weights` must be 'binary' and `power_of_two` False with weight_rule "
+                f"{self.weight_rule!r}; received: {self.weights!r} and {self.power_of_two}"
             )
         for name in ("dropout", "memory_dropout"):
             if not 0 <= getattr(self, name) < 1:
@@ -237,7 +237,7 @@ def make_config(task: str, model: str, seed: int = 0, recipe=None, **options) ->
         merged |= LOW_BIT["*"]
         exact = model in HYBRID_LMUS and model != "hybrid-lmu-integer"
         merged |= LOW_BIT.get(task, {}) if exact else {}
-        if options.get("weight_rule") == "sign":  # its scale is a number
+        if options.get("weight_rule") not in (None, "sigmoids"):  # they have scales of their own
             merged.pop("power_of_two", None)
     merged.update({key: value for key, value in options.items() if value is not None})
     return RunConfig(task=task, model=model, seed=seed, **merged)

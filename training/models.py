@@ -85,8 +85,13 @@ def _low_bit(config, model):
 
 def weight_rule(config):
     """The rule of the kernels."""
-    if config.weight_rule == "sign":
-        return hybrid_lmu.weights.StraightThroughSign(clip=1.0)
+    others = {
+        "scaled": hybrid_lmu.weights.ScaledBinary,
+        "sign": lambda: hybrid_lmu.weights.StraightThroughSign(clip=1.0),
+        "bernoulli": lambda: hybrid_lmu.weights.Bernoulli(seed=config.seed * 1000 + 8),
+    }
+    if config.weight_rule in others:
+        return others[config.weight_rule]()
     levels = WEIGHTS[config.weights]
     return hybrid_lmu.weights.SumOfSigmoids(
         levels,
