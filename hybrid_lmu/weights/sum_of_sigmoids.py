@@ -169,18 +169,35 @@ def sum_of_sigmoids(w, alpha, beta, levels, biases, temperature, wide=False):
         w: tensor of any shape.
         alpha, beta, temperature: scalars > 0.
         levels: integers, n + 1 of them, see `check_levels`.
-        biases: [n].
+        biases: [n]; they and the temperature get no gradient.
         wide: see above.
     """
-    scaled = beta * ops.convert_to_tensor(w)
     biases, temperature = ops.convert_to_tensor(biases), ops.convert_to_tensor(temperature)
-    heights = _heights(levels)
-    steps = [s * ops.sigmoid(temperature * (scaled - biases[i])) for i, s in heights]
-    inner = levels[0] + sum(steps)
-    if wide:
-        flat = [s * ops.sigmoid(scaled - biases[i]) for i, s in heights]
-        inner = _with_slope_of(inner, temperature * sum(flat))
-    return alpha * inner
+    return alpha * _staircase(beta * ops.convert_to_tensor(w), levels, biases, temperature, wide)
+
+
+def _staircase(scaled, levels, biases, temperature, wide):
+    """``q_0 + sum_i s_i * sigmoid(T * (scaled - b_i))``, with D as its slope.
+
+    By hand, so that the slope alone is kept for the backward pass, and not every sigmoid.
+    """
+
+    @ops.custom_gradient
+    def staircase(scaled):
+        value, slope = float(levels[0]), 0.0
+        for i, height in _heights(levels):
+            step = ops.sigmoid(temperature * (scaled - biases[i]))
+            value = value + height * step
+            flat = ops.sigmoid(scaled - biases[i]) if wide else step
+            slope = slope + height * flat * (1.0 - flat)
+
+        def gradient(*args, upstream=None):
+            upstream = args[0] if upstream is None else upstream
+            return upstream * temperature * slope
+
+        return value, gradient
+
+    return staircase(scaled)
 
 
 def _nearest_power_of_two(x):
@@ -189,10 +206,6 @@ def _nearest_power_of_two(x):
     # From a table: a power that a backend computes may be off in the last place.
     table = ops.convert_to_tensor(np.exp2(np.arange(-30, 31)).astype("float32"))
     return with_gradient_of(ops.take(table, exponent + 30), x)
-
-
-def _with_slope_of(value, other):
-    return ops.stop_gradient(value) + (other - ops.stop_gradient(other))
 
 
 def _heights(levels):
