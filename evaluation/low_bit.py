@@ -14,6 +14,7 @@ from training.config import WEIGHT_RULES, WEIGHTS
 OWN = ("weights", "weight_rule", "power_of_two", "exempt", "start_temperature", "temperature",
        "weight_anneal_fraction", "weight_gradient", "report_samples")  # fmt: skip
 NOTHING = "–"
+TICKS = (99.5, 99, 98.75, 98.5, 98.25, 98, 97.5, 97, 96, 95, 94, 92, 90, 88, 87, 86, 85, 84, 80, 70)
 FULL = 32
 
 LEGEND = """\
@@ -184,7 +185,7 @@ def _panel(ax, task, pairs):
     ax.set_yscale("log")
     low, high = min(errors) / 1.1, max(errors) * 1.1
     ax.set_ylim(high, low)
-    ticks = [100 - t for t in (99.5, 99, 98.5, 98, 97.5, 97, 96, 95, 94, 92, 90, 88, 86, 84, 80)]
+    ticks = [100 - t for t in TICKS]
     ax.yaxis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high] or [low, high]))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 - error:g}"))
