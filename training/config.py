@@ -235,8 +235,8 @@ def make_config(task: str, model: str, seed: int = 0, recipe=None, **options) ->
     merged = dict(recipe or {**RECIPES[task]["*"], **RECIPES[task].get(model, {})})
     if options.get("weights") not in (None, "full"):
         merged |= LOW_BIT["*"]
-        exact = model in HYBRID_LMUS and model != "hybrid-lmu-integer"
-        merged |= LOW_BIT.get(task, {}) if exact else {}
+        fits = model in (*HYBRID_LMUS, *EVENT_MODELS) and model != "hybrid-lmu-integer"
+        merged |= LOW_BIT.get(task, {}) if fits else {}
         if options.get("weight_rule") not in (None, "sigmoids"):  # they have scales of their own
             merged.pop("power_of_two", None)
     merged.update({key: value for key, value in options.items() if value is not None})

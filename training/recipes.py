@@ -101,4 +101,5 @@ LOW_BIT = {
     "smnist": _EXACT,
     "digits": dict(**_EXACT, memory_resolution=2.0),
     "ecg": dict(power_of_two=True),
+    "nmnist": dict(weight_anneal_fraction=0.5),
 }
