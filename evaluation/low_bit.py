@@ -99,7 +99,7 @@ def _cells(row, ranges, score, made):
     activity = row.mean_bits("activity_bits")
     bits = FULL if activity is None else activity
     return (
-        row.model,
+        row.model + _fold(row),
         name + (f" ({', '.join(notes)})" if notes else ""),
         ranges(row),
         score(row),
@@ -110,6 +110,11 @@ def _cells(row, ranges, score, made):
         *_products(row),
         made(row),
     )
+
+
+def _fold(row):
+    fold = row.config.get("fold")
+    return "" if fold is None else f", fold{fold}"
 
 
 def _mean(row, pick):
@@ -173,11 +178,12 @@ def _panel(ax, task, pairs):
         mean, low, high = (100 * (1 - value) for value in row.score())
         bits = weight_bits(row) * (row.mean_bits("activity_bits") or FULL)
         errors += [mean, low, high]
-        sign = row.config.get("weight_rule") == "sign" and is_low_bit(row)
+        rule = row.config.get("weight_rule", "sigmoids") if is_low_bit(row) else "sigmoids"
         ax.errorbar(bits, mean, yerr=[[mean - high], [low - mean]], color=palette[row.model],
-                    marker="s" if sign else "o", ms=6.5, mec="white", capsize=2.5, ls="",
+                    marker="o" if rule == "sigmoids" else "s", ms=6.5, mec="white", capsize=2.5, ls="",
                     elinewidth=1.1)  # fmt: skip
-        name = row.config.get("weights", "full") + (" sign" if sign else "")
+        name = row.config.get("weights", "full") + ("" if rule == "sigmoids" else f" {rule}")
+        name += _fold(row)
         ax.annotate(name, (bits, mean), (5, 5), textcoords="offset points", fontsize=8,
                     color=MUTED)  # fmt: skip
     ax.set_xscale("log", base=2)

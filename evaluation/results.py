@@ -19,7 +19,7 @@ from evaluation.published import MARKS, published_table
 from evaluation.report import WriteError, check_writable, write
 from evaluation.runs import RunError, find_runs
 from training.cli import make_configs, make_parser
-from training.config import MODELS, ROUNDINGS, TASK_NAMES, RunConfig, variants
+from training.config import FOLDS, MODELS, ROUNDINGS, TASK_NAMES, RunConfig, variants
 
 FOLDER = Path(__file__).parent / "results"
 FIRST_TASKS = ("psmnist", "ecg", "digits")
@@ -39,7 +39,7 @@ Dates and commits are those of the first and the last run."""
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Runs that differ in their seed alone.
+    """Runs that differ in their seed alone, or in the fold of a cross-validation.
 
     `records`: contents of metrics.json, ordered by seed; of a peer, the same keys. `config`: their
     options without the seed. `variants`: as `training.config.variants`. `apart`: what tells the
@@ -113,6 +113,8 @@ def read_rows(folder, note=lambda text: None):
         config = {**DEFAULTS, **run.config, "task": run.task, "model": run.model}
         config["backend"] = config.get("backend") or _environment(run.metrics).get("backend")
         kept = {k: v for k, v in config.items() if k not in ("seed", "backend", *MACHINE)}
+        if kept.get("fold") is not None:  # the folds of a cross-validation are one row
+            kept["fold"] = f"s of {FOLDS}"
         record = {**run.metrics, "config": {**config, "seed": run.seed}}
         groups.setdefault(json.dumps(kept, sort_keys=True), (kept, []))[1].append(record)
     rows = [

@@ -40,6 +40,19 @@ def peer_record(seed=0, accuracy=0.9, **extra):
     }  # fmt: skip
 
 
+def test_the_folds_of_a_cross_validation_are_one_row(add_run, results):
+    for fold, accuracy in enumerate((0.94, 0.95, 0.97)):
+        add_run("spiking-cnn", accuracy=accuracy, task="nmnist", fold=fold)
+    add_run("spiking-cnn", accuracy=0.99, task="nmnist")
+    rows = read_rows(results)
+    assert sorted(row.label for row in rows) == ["spiking-cnn", "spiking-cnn, folds of 5"]
+    (row,) = [row for row in rows if "folds" in row.name]
+    assert row.score()[0] == pytest.approx(statistics.fmean((0.94, 0.95, 0.97)))
+    assert [f"--fold {fold} --seeds 0" in line for fold, line in enumerate(commands(row))] == [
+        True, True, True,
+    ]  # fmt: skip
+
+
 def test_runs_that_differ_in_the_seed_alone_are_one_row(add_run, results):
     for seed, accuracy in enumerate((0.94, 0.95, 0.97)):
         add_run(seed=seed, accuracy=accuracy)
