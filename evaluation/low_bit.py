@@ -180,8 +180,8 @@ def _panel(ax, task, pairs):
         errors += [mean, low, high]
         rule = row.config.get("weight_rule", "sigmoids") if is_low_bit(row) else "sigmoids"
         ax.errorbar(bits, mean, yerr=[[mean - high], [low - mean]], color=palette[row.model],
-                    marker="o" if rule == "sigmoids" else "s", ms=6.5, mec="white", capsize=2.5, ls="",
-                    elinewidth=1.1)  # fmt: skip
+                    marker="o" if rule == "sigmoids" else "s", ms=6.5, mec="white",
+                    capsize=2.5, ls="", elinewidth=1.1)  # fmt: skip
         name = row.config.get("weights", "full") + ("" if rule == "sigmoids" else f" {rule}")
         name += _fold(row)
         ax.annotate(name, (bits, mean), (5, 5), textcoords="offset points", fontsize=8,
