@@ -108,7 +108,9 @@ def _figures(runs, args, notes):
 def _model_figures(run, args):
     from training.tasks import load_task
 
-    data = load_task(run.task, args.data_dir, run.config.get("permutation", 0))
+    data = load_task(
+        run.task, args.data_dir, run.config.get("permutation", 0), run.config.get("fold")
+    )
     note(f"measuring {run.path}")
     return figures.of_model(
         run, data.test, data.kind, args.samples, note=lambda text: note(f"    {text}")

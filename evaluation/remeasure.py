@@ -137,7 +137,9 @@ def main(argv=None):
         from training.tasks import load_task
 
         started = time.monotonic()
-        task = load_task(run.task, args.data_dir, run.config.get("permutation", 0))
+        task = load_task(
+            run.task, args.data_dir, run.config.get("permutation", 0), run.config.get("fold")
+        )
         measured = remeasure(run, task, args.samples)
     except (RunError, TrainingError, ValueError) as e:
         print(f"error: {e}", file=sys.stderr)

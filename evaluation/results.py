@@ -13,11 +13,13 @@ import sys
 from pathlib import Path
 
 from evaluation.commands import note
+from evaluation.low_bit import LEGEND as LOW_BIT_LEGEND
+from evaluation.low_bit import is_low_bit, low_bit_table, without_low_bit
 from evaluation.published import MARKS, published_table
 from evaluation.report import WriteError, check_writable, write
 from evaluation.runs import RunError, find_runs
 from training.cli import make_configs, make_parser
-from training.config import MODELS, ROUNDINGS, TASK_NAMES, RunConfig, variants
+from training.config import FOLDS, MODELS, ROUNDINGS, TASK_NAMES, RunConfig, variants
 
 FOLDER = Path(__file__).parent / "results"
 FIRST_TASKS = ("psmnist", "ecg", "digits")
@@ -37,7 +39,7 @@ Dates and commits are those of the first and the last run."""
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Runs that differ in their seed alone.
+    """Runs that differ in their seed alone, or in the fold of a cross-validation.
 
     `records`: contents of metrics.json, ordered by seed; of a peer, the same keys. `config`: their
     options without the seed. `variants`: as `training.config.variants`. `apart`: what tells the
@@ -111,6 +113,8 @@ def read_rows(folder, note=lambda text: None):
         config = {**DEFAULTS, **run.config, "task": run.task, "model": run.model}
         config["backend"] = config.get("backend") or _environment(run.metrics).get("backend")
         kept = {k: v for k, v in config.items() if k not in ("seed", "backend", *MACHINE)}
+        if kept.get("fold") is not None:  # the folds of a cross-validation are one row
+            kept["fold"] = f"s of {FOLDS}"
         record = {**run.metrics, "config": {**config, "seed": run.seed}}
         groups.setdefault(json.dumps(kept, sort_keys=True), (kept, []))[1].append(record)
     rows = [
@@ -201,6 +205,8 @@ def _command(records):
     if task not in TASK_NAMES or model not in MODELS:
         return f"# no command: {model} on {task} is unknown to this version of training"
     words = ["--task", task, "--model", model]
+    if config.get("weights", "full") != "full":  # it changes the recipe
+        words += ["--weights", config["weights"]]
     options = make_parser().parse_args(words)
     recipe = {**make_configs(options)[0].to_dict(), "backend": "tensorflow"}
     missing = []
@@ -237,12 +243,16 @@ def markdown(rows):
     parts = []
     for task in dict.fromkeys(row.task for row in rows):
         own = [row for row in rows if row.task == task]
-        parts += [f"### {task}", table(own)]
+        parts += [f"### {task}", table(without_low_bit(own) or own)]
         if task in MARKS:
             parts.append(published_table(MARKS[task]))
+        low_bit = low_bit_table(own, lambda row: ranges(row.seeds), _score_text, _made)
+        if low_bit:
+            parts += [f"Weights of few bits, {task}:", low_bit]
         lines = [f"    {line}" for row in own for line in commands(row)]
         parts += ["Each row again:", "\n".join(lines)]
-    return "\n\n".join([*parts, LEGEND])
+    legends = [LEGEND, LOW_BIT_LEGEND] if any(is_low_bit(row) for row in rows) else [LEGEND]
+    return "\n\n".join([*parts, *legends])
 
 
 def table(rows):
@@ -256,11 +266,6 @@ def table(rows):
 
 
 def _cells(row):
-    mean, low, high = row.score()
-    if len(row.records) > 1:
-        score = f"{_score(row, mean)} ± {_score(row, high - mean)}"
-    else:
-        score = f"{_score(row, mean)} [{_score(row, low)}, {_score(row, high)}]"
     parameters = statistics.fmean(record["parameters"] for record in row.records)
     plain = row.non_spiking()
     return (
@@ -268,11 +273,18 @@ def _cells(row):
         ranges(row.seeds),
         str(row.config.get("epochs", NOTHING)),
         f"{parameters:,.0f}",
-        score,
+        _score_text(row),
         NOTHING if plain is None else _score(row, plain),
         *(_bits(row, key) for key in BITS),
         _made(row),
     )
+
+
+def _score_text(row):
+    mean, low, high = row.score()
+    if len(row.records) > 1:
+        return f"{_score(row, mean)} ± {_score(row, high - mean)}"
+    return f"{_score(row, mean)} [{_score(row, low)}, {_score(row, high)}]"
 
 
 def _score(row, value):
@@ -354,9 +366,17 @@ def main(argv=None):
 
 
 def _plot(rows, folder):
+    from evaluation.low_bit import accuracy_against_weights
     from evaluation.results_plot import accuracy_against_bits
     from evaluation.style import to_png
 
+    figure = accuracy_against_weights(rows)
+    if figure is not None:
+        path = folder / "weight-bits.png"
+        check_writable(path)
+        write(path, to_png(figure))
+        note(f"wrote {path}")
+    rows = without_low_bit(rows)
     for task in dict.fromkeys(row.task for row in rows):
         own = [row for row in rows if row.task == task]
         figure = accuracy_against_bits(own, MARKS.get(task, ()))

@@ -1,5 +1,6 @@
 """Hybrid-spiking sequence models in Keras."""
 
+from hybrid_lmu import local_learning, neurons, weights
 from hybrid_lmu.accounting import ActivityReport, activity_report, record_activity
 from hybrid_lmu.annealing import (
     AnnealResolution,
@@ -41,5 +42,8 @@ __all__ = [
     "SigmaDeltaQuantizer",
     "StochasticQuantizer",
     "full_simulation",
+    "local_learning",
+    "neurons",
     "resolution_variables",
+    "weights",
 ]

@@ -32,14 +32,23 @@ def check_batch_size(layer, shape):
         )
 
 
-def check_error_shape(layer, inputs_shape, error_shape):
-    """Raise ValueError if the known sizes of a diffusion error are not those of the neurons."""
-    neurons = (inputs_shape[0], *inputs_shape[2:])
-    known = zip(neurons, error_shape, strict=False)
-    if len(neurons) != len(error_shape) or any(a != b for a, b in known if None not in (a, b)):
+def check_state_count(layer, states, names):
+    """Raise ValueError unless there is one state for each name."""
+    if len(states) != len(names):
         raise ValueError(
-            f"`{layer.name}` expects a diffusion error of shape {neurons} for inputs of shape "
-            f"{tuple(inputs_shape)}; received shape {tuple(error_shape)}. A stateful layer was "
+            f"`{layer.name}` expects an `initial_state` of {len(names)} tensors "
+            f"({', '.join(names)}); received {len(states)}."
+        )
+
+
+def check_state_shape(layer, name, inputs_shape, state_shape):
+    """Raise ValueError if the known sizes of a state are not those of the neurons."""
+    neurons = (inputs_shape[0], *inputs_shape[2:])
+    known = zip(neurons, state_shape, strict=False)
+    if len(neurons) != len(state_shape) or any(a != b for a, b in known if None not in (a, b)):
+        raise ValueError(
+            f"`{layer.name}` expects a {name} of shape {neurons} for inputs of shape "
+            f"{tuple(inputs_shape)}; received shape {tuple(state_shape)}. A stateful layer was "
             "built for one batch size."
         )
 
@@ -77,6 +86,15 @@ def check_no_hidden_cell(hidden_to_memory, hidden_resolution, input_to_hidden, i
         raise ValueError(
             "`input_d` must be given with `input_to_hidden=True` and `hidden_cell=None`; "
             "received input_d=None."
+        )
+
+
+def check_no_gain(memory_feedback, quantizer):
+    """Raise ValueError if a memory would recur on activities that are not its own."""
+    if memory_feedback != "exact" and getattr(quantizer, "gain", None) is not None:
+        raise ValueError(
+            "A memory that recurs on its counts must have a quantizer without `gain`; received "
+            f"memory_feedback={memory_feedback!r} with a gain. Use a resolution per neuron."
         )
 
 

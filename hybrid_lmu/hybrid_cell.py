@@ -245,11 +245,11 @@ def with_objects(config, names, custom_objects):
     return {**config, **{n: make(config[n], custom_objects=custom_objects) for n in found}}
 
 
-def call_layer(layer, *args, training):
+def call_layer(layer, *args, training, **kwargs):
     """Call a layer, with `training` if it takes that."""
     if "training" in inspect.signature(layer.call).parameters:
-        return layer(*args, training=training)
-    return layer(*args)
+        kwargs["training"] = training
+    return layer(*args, **kwargs)
 
 
 def initial_state(cell, batch_size):

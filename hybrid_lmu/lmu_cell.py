@@ -3,7 +3,13 @@
 import keras
 from keras import ops
 
-from hybrid_lmu.checks import check_choice, check_no_hidden_cell, check_no_other, check_rate
+from hybrid_lmu.checks import (
+    check_choice,
+    check_no_gain,
+    check_no_hidden_cell,
+    check_no_other,
+    check_rate,
+)
 from hybrid_lmu.dropout import SequenceDropout
 from hybrid_lmu.hybrid_cell import HybridCell, with_objects
 from hybrid_lmu.lmu_sequences import WholeSequences
@@ -166,6 +172,7 @@ class HybridLMUCell(WholeSequences, Float32StateCell):
         self.memory_feedback = check_choice(
             "memory_feedback", memory_feedback, ("exact", "quantized", "integrated")
         )
+        check_no_gain(self.memory_feedback, self.memory_quantizer)
         own = "memory" not in self._given
         self.initial_error = self.memory_quantizer.initial_error if own else initial_error
         self.memory_dropout = check_rate("memory_dropout", memory_dropout)

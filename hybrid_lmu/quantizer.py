@@ -27,7 +27,7 @@ from keras import ops
 _FRACTION_BITS = 24
 ONE = 2**_FRACTION_BITS  # the errors' grid has this many points in [0, 1)
 
-_WITHOUT = {"resolution": "non-spiking", "limit": "no limit"}
+_WITHOUT = {"resolution": "non-spiking", "limit": "no limit", "gain": "a gain of 1"}
 _NAMED_ERRORS = {"zeros": 0.0, "half": 0.5}
 
 
@@ -53,6 +53,9 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
             per neuron. Counts are then at most ``ceil(w limit)`` in size, for any data, and so the
             activity bits at most ``log2(2 ceil(w limit) + 1)``, or ``log2(ceil(w limit) + 1)``
             after a ReLU; a few outliers would set them otherwise. Default ``None``: no limit.
+        gain: the activity is ``f(x) * gain``, > 0: a number or one per neuron, such as 1 / standard
+            deviation. Neurons of different size then share one resolution, so that the layer behind
+            them, whose weights have one scale, sees plain counts. Default ``None``: 1.
 
     Backward: ``dy/dx = f'(x)``; there is no gradient into the diffusion error. To the learned gain,
     straight through the rounding, ``dy/dg = -(y - f(x))``: the error of an output is inverse to its
@@ -81,6 +84,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         seed=None,
         learn_resolution=False,
         limit=None,
+        gain=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -90,6 +94,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         self.seed = None if seed is None else int(seed)
         self.learn_resolution = learn_resolution
         self.limit = None if limit is None else _check_positive("limit", limit)
+        self.gain = None if gain is None else _check_positive("gain", gain)
         self.scale = self.log_gain = None
         uniform = self.spiking and self.initial_error == "uniform"
         self.seed_generator = keras.random.SeedGenerator(self.seed) if uniform else None
@@ -106,8 +111,9 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
 
     @property
     def linear(self):
-        """Whether an output is its input, quantized: without an activation and without a limit."""
-        return self.limit is None and self.activation is keras.activations.linear
+        """Whether an output is its input, quantized: no activation, limit or gain."""
+        plain = self.limit is None and self.gain is None
+        return plain and self.activation is keras.activations.linear
 
     @property
     def resolution(self):
@@ -118,7 +124,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
 
     def build(self, input_shape):
         value = self._initial_resolution
-        for name, given in (("resolution", value), ("limit", self.limit)):
+        for name, given in (("resolution", value), ("limit", self.limit), ("gain", self.gain)):
             if given is not None and given.ndim and given.shape[0] != input_shape[-1]:
                 raise ValueError(
                     f"`{name}` must be a number or have one entry per neuron, "
@@ -169,7 +175,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         Returns:
             ``(y, error)``: ``y`` in the dtype of `x`, and the new error in the dtype of `error`.
         """
-        a = self.saturated(self.activation(ops.convert_to_tensor(x)))
+        a = self.saturated(self._activity(ops.convert_to_tensor(x)))
         if not self.spiking:
             return a, error
         y, error = self.emit(a, ops.convert_to_tensor(error))
@@ -183,6 +189,10 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         gain = ops.convert_to_tensor(self.log_gain)
         lost = ops.cast(ops.stop_gradient(y - a), "float32")
         return result - ops.cast(lost * (gain - ops.stop_gradient(gain)), result.dtype)
+
+    def _activity(self, x):
+        a = self.activation(x)
+        return a if self.gain is None else a * ops.convert_to_tensor(self.gain, dtype=a.dtype)
 
     def saturated(self, a):
         """The activity within `limit`."""
@@ -221,7 +231,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
             or infinity is passed on at its step and makes the last error NaN; `step` emits NaN
             from then on.)
         """
-        a = self.saturated(self.activation(x))
+        a = self.saturated(self._activity(x))
         if mask is not None:
             mask = ops.reshape(mask, ops.shape(mask) + (1,) * (len(x.shape) - 2))
             a = ops.where(mask, a, ops.zeros_like(a))
@@ -295,6 +305,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
             "seed": self.seed,
             "learn_resolution": self.learn_resolution,
             "limit": None if self.limit is None else self.limit.tolist(),
+            "gain": None if self.gain is None else self.gain.tolist(),
         }
 
 

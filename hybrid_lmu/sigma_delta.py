@@ -3,13 +3,13 @@
 import keras
 from keras import ops
 
-from hybrid_lmu.checks import check_batch_size, check_error_shape, check_floating, check_rank
+from hybrid_lmu.checks import check_floating, check_rank
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
-from hybrid_lmu.recurrent import CarriedState
+from hybrid_lmu.stateful_activation import StatefulActivation
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
-class SigmaDelta(CarriedState, keras.layers.Layer):
+class SigmaDelta(StatefulActivation):
     """Spiking activation: any activation, quantized with its rounding error carried in time.
 
     ``n_t = floor(S_t) - floor(S_{t-1})`` with ``S_t = v_0 + w * sum_{i<=t} f(x_i)``; the output is
@@ -45,6 +45,8 @@ class SigmaDelta(CarriedState, keras.layers.Layer):
     Source: Voelker, Rasmussen & Eliasmith (2020), arXiv:2002.03553.
     """
 
+    state_names = ("diffusion error",)
+
     def __init__(
         self,
         activation=None,
@@ -55,49 +57,33 @@ class SigmaDelta(CarriedState, keras.layers.Layer):
         stateful=False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(return_state, stateful, **kwargs)
         self.quantizer = SigmaDeltaQuantizer(
             activation, resolution, initial_error, seed, dtype="float32", name="quantizer"
         )
-        self.return_state = return_state
-        self.stateful = stateful
-        self.supports_masking = True
-        self.error = None
 
     def build(self, input_shape):
-        self._check_shape(input_shape)
+        self.check_shape(input_shape)
         self.quantizer.build(input_shape)
         if self.stateful and self.quantizer.spiking:
-            check_batch_size(self, input_shape)
-            self.error = self.add_weight(
-                name="error",
-                shape=(input_shape[0], *input_shape[2:]),
-                initializer=lambda shape, dtype: self.quantizer.get_initial_error(shape),
-                trainable=False,
-                dtype="float32",
-                autocast=False,
-            )
+            self.add_states(input_shape)
+
+    def initial_states(self, shape):
+        return [self.quantizer.get_initial_error(shape)]
 
     def call(self, inputs, initial_state=None, mask=None):
-        self._check_shape(inputs.shape, initial_state)
+        if len(inputs.shape) != 2:
+            return super().call(inputs, initial_state, mask)
+        self.check_shape(inputs.shape, initial_state)
         check_floating(self, inputs)
-        shape = ops.shape(inputs)
-        if len(inputs.shape) == 2:
-            return self.quantizer.step(inputs, self.quantizer.get_initial_error(shape))[0]
-        shape = (shape[0], *shape[2:])
-        error = self.error if initial_state is None else initial_state
-        if error is None:
-            error = self.quantizer.get_initial_error(shape)
-        else:
-            check_error_shape(self, inputs.shape, error.shape)
-            # Reshaped, so that no error of another batch size is broadcast.
-            error = ops.reshape(ops.cast(error, "float32"), shape)
-        outputs, error = self.quantizer.sequence(inputs, error, mask)
-        if self.error is not None:
-            self.error.assign(error)
-        return (outputs, error) if self.return_state else outputs
+        error = self.quantizer.get_initial_error(ops.shape(inputs))
+        return self.quantizer.step(inputs, error)[0]
 
-    def _check_shape(self, shape, initial_state=None):
+    def sequence(self, inputs, states, mask):
+        outputs, error = self.quantizer.sequence(inputs, states[0], mask)
+        return outputs, [error]
+
+    def check_shape(self, shape, initial_state=None):
         uniform = self.quantizer.initial_error == "uniform" or not self.quantizer.spiking
         if len(shape) != 2:
             check_rank(self, shape, 3, "[batch, time, features...]", at_least=True)
@@ -108,29 +94,7 @@ class SigmaDelta(CarriedState, keras.layers.Layer):
                 f"[batch, time, features...], received shape {tuple(shape)}."
             )
 
-    def compute_output_spec(self, inputs, initial_state=None, mask=None):
-        outputs = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
-        if self.return_state:
-            shape = (inputs.shape[0], *inputs.shape[2:])
-            return outputs, keras.KerasTensor(shape, dtype="float32")
-        return outputs
-
-    def carried_states(self):
-        return [] if self.error is None else [self.error]
-
-    def reset_state(self):
-        """Start the next call of a stateful layer from a fresh initial error."""
-        if self.error is not None:
-            self.error.assign(self.quantizer.get_initial_error(self.error.shape))
-
-    reset_states = reset_state  # the name of Keras 2
-
     def get_config(self):
         config = self.quantizer.get_config()
         own = ("activation", "resolution", "initial_error", "seed")
-        return {
-            **super().get_config(),
-            **{key: config[key] for key in own},
-            "return_state": self.return_state,
-            "stateful": self.stateful,
-        }
+        return {**super().get_config(), **{key: config[key] for key in own}}

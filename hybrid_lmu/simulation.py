@@ -3,6 +3,7 @@
 import keras
 
 from hybrid_lmu.lmu import HybridLMU
+from hybrid_lmu.weights.quantized_weights import QuantizedWeights, inside
 
 
 def full_simulation(model):
@@ -29,7 +30,8 @@ def full_simulation(model):
     Raises:
         ValueError: if the model is of another kind, no layer of it reduces a sequence to its last
             step, or it has what cannot be moved to every step with certainty: models or wrappers
-            inside it, operations that are no layers, an `axis` other than the last, masks.
+            (but `QuantizedWeights`) inside it, operations that are no layers, an `axis` other than
+            the last, masks.
 
     Example:
 
@@ -48,7 +50,7 @@ def full_simulation(model):
             f"{type(model).__name__}"
         )
     reducing = [layer.name for layer in model.layers if _reduces(layer)]
-    if not reducing and any(getattr(layer, "return_last", None) for layer in model.layers):
+    if not reducing and any(getattr(inside(one), "return_last", None) for one in model.layers):
         every = keras.models.clone_model(model, clone_function=_with_all_steps)
         every.set_weights(model.get_weights())
         return every
@@ -79,15 +81,17 @@ def full_simulation(model):
 
 
 def _reduces(layer):
+    layer = inside(layer)
     return isinstance(layer, keras.layers.RNN) and not layer.return_sequences
 
 
 def _check_movable(operation):
     """Raise ValueError for what might act over time, once there is a time axis."""
+    operation = inside(operation)
     masks = isinstance(operation, keras.layers.Masking) or getattr(operation, "mask_zero", False)
-    inside = isinstance(operation, (keras.Model, keras.layers.Wrapper))
+    holds = isinstance(operation, (keras.Model, keras.layers.Wrapper))
     axis = operation.get_config().get("axis", -1) if hasattr(operation, "get_config") else None
-    if isinstance(operation, keras.layers.Layer) and axis in (-1, [-1]) and not (masks or inside):
+    if isinstance(operation, keras.layers.Layer) and axis in (-1, [-1]) and not (masks or holds):
         return
     raise ValueError(
         "The model must consist of layers that act on the last axis, without models or wrappers "
@@ -98,10 +102,11 @@ def _check_movable(operation):
 
 def _with_all_steps(layer):
     config = layer.get_config()
+    own = config["layer"]["config"] if isinstance(layer, QuantizedWeights) else config
     if _reduces(layer):
-        if layer.return_state:
+        if inside(layer).return_state:
             raise ValueError(f"layer {layer.name!r} returns its states too (`return_state`)")
-        config["return_sequences"] = True
-    if isinstance(layer, HybridLMU):
-        config["simulation"] = "full"
+        own["return_sequences"] = True
+    if isinstance(inside(layer), HybridLMU):
+        own["simulation"] = "full"
     return layer.__class__.from_config(config)

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from training.config import (
     DEFAULT_MODELS,
+    EVENT_MODELS,
+    EXEMPT,
     FEEDBACKS,
+    FOLDS,
     HIDDEN,
     MODELS,
     OPTIMIZERS,
@@ -18,7 +21,11 @@ from training.config import (
     SCHEDULES,
     TASK_NAMES,
     UNITS,
+    WEIGHT_GRADIENTS,
+    WEIGHT_RULES,
+    WEIGHTS,
     make_config,
+    models_of,
 )
 from training.errors import TrainingError
 from training.startup import describe_engine, prepare_environment
@@ -49,9 +56,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument_group("what").add_argument
     add("--task", choices=TASK_NAMES, default="digits", help="data set")
-    add("--model", nargs="+", choices=(*MODELS, "all"), default=list(DEFAULT_MODELS),
-        metavar="MODEL", help=f"one or more of {', '.join(MODELS)}, or all "
-        f"(default: {' '.join(DEFAULT_MODELS)})")  # fmt: skip
+    add("--model", nargs="+", choices=(*MODELS, "all"), metavar="MODEL",
+        help=f"one or more of {', '.join(MODELS)}, or all "
+        f"(default: {' '.join(DEFAULT_MODELS)}; for events {' '.join(EVENT_MODELS)})")  # fmt: skip
     add("--seeds", nargs="+", type=_seeds, default=[[0]], metavar="SEED",
         help="seeds, such as 0 1 2, or a range 0-4 (default: 0)")  # fmt: skip
 
@@ -61,6 +68,9 @@ def make_parser() -> argparse.ArgumentParser:
     add("--order", type=int, metavar="INT", help="order of the memory")
     add("--theta", type=float, metavar="FLOAT", help="window of the memory in steps")
     add("--memory-d", type=int, metavar="INT", help="number of memories")
+    add("--fold", type=int, metavar="INT",
+        help=f"of an event task: test on this one of {FOLDS} parts of all samples")  # fmt: skip
+    add("--tau", type=float, metavar="FLOAT", help="time constant of spiking neurons in steps")
     add("--permutation", type=int, metavar="INT", help="seed of the order of pixels (psmnist)")
     add(
         "--hidden", choices=HIDDEN, help="units of an LMU: ReLU layer, tanh or ReLU recurrence, GRU"
@@ -105,6 +115,17 @@ def make_parser() -> argparse.ArgumentParser:
     add("--start-bits", type=float, metavar="FLOAT", help="bits at the start")
     add("--input-resolution", type=float, metavar="FLOAT", help="quantize the input too")
     add("--initial-error", choices=("uniform", "zeros", "half"), help="first diffusion error")
+
+    add = parser.add_argument_group("weights of few bits (default: recipe)").add_argument
+    add("--weights", choices=WEIGHTS, help="levels of all kernels (recipe: full precision)")
+    add("--weight-rule", choices=WEIGHT_RULES, help="sum of sigmoids; or, binary, another")
+    add("--weight-gradient", choices=WEIGHT_GRADIENTS, help="slope of the sigmoids")
+    add("--power-of-two", action=argparse.BooleanOptionalAction,
+        help="scales of the kernels are powers of two: shifts")  # fmt: skip
+    add("--exempt", choices=EXEMPT, help="layers whose kernels stay at full precision")
+    add("--start-temperature", type=float, metavar="FLOAT", help="of the sigmoids, at the start")
+    add("--temperature", type=float, metavar="FLOAT", help="of the sigmoids, final")
+    add("--weight-anneal-fraction", type=float, metavar="FLOAT", help="share of steps until final")
 
     add = parser.add_argument_group("machine").add_argument
     add("--backend", choices=BACKENDS, default=os.environ.get("KERAS_BACKEND", "tensorflow"),
@@ -153,7 +174,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def make_configs(options: argparse.Namespace) -> list:
     """One RunConfig for every model and seed, in the order of the options."""
-    models = MODELS if "all" in options.model else tuple(dict.fromkeys(options.model))
+    possible = models_of(options.task)
+    default = [model for model in (*DEFAULT_MODELS, *EVENT_MODELS) if model in possible]
+    models = tuple(dict.fromkeys(options.model or default))
+    models = possible if "all" in models else models
     seeds = dict.fromkeys(seed for group in options.seeds for seed in group)
     apart = ("task", "model", "seeds", "backend", "out", "data_dir", "resume", "overwrite")
     rest = {key: value for key, value in vars(options).items() if key not in apart}
@@ -165,7 +189,7 @@ def _train_all(configs, options):
     from training.tasks import load_task
 
     started = time.monotonic()
-    task = load_task(options.task, options.data_dir, configs[0].permutation)
+    task = load_task(options.task, options.data_dir, configs[0].permutation, configs[0].fold)
     folders = [RunFolder(options.out / config.name) for config in configs]
 
     def folder_options(config):
@@ -177,7 +201,8 @@ def _train_all(configs, options):
     print(describe_engine())
     print(
         f"task {task.name}: {len(task.train)} training, {len(task.validation)} validation, "
-        f"{len(task.test)} test sequences of {task.timesteps} steps x {task.features}"
+        f"{len(task.test)} test sequences of {task.timesteps} steps x "
+        f"{' x '.join(map(str, task.sample_shape[1:]))}"
     )
     from training.runner import check_run, run  # imports Keras: after what can fail without
     from training.summary import summary_table

@@ -1,106 +1,43 @@
-"""One run's options (`RunConfig`) and the recipe of every task (`RECIPES`).
-
-A recipe is a plain dict; ``"*"`` holds what all models of the task share, a model's own entry
-wins over it, and an option given on the command line wins over both.
-"""
+"""One run's options: `RunConfig`, made from a recipe (`training.recipes`) by `make_config`."""
 
 import dataclasses
 import math
 
-MODELS = (
+from training.recipes import LOW_BIT, RECIPES
+
+SEQUENCE_MODELS = (
     "hybrid-lmu", "hybrid-lmu-recurrent", "hybrid-lmu-integer",
     "lmu", "lstm", "gru", "hybrid-lstm", "hybrid-gru",
 )  # fmt: skip
 DEFAULT_MODELS = ("hybrid-lmu", "lmu", "lstm", "gru")
+EVENT_MODELS = ("spiking-cnn",)  # of images a step
+MODELS = (*SEQUENCE_MODELS, *EVENT_MODELS)
 # One network with three recipes: feed-forward hidden units; recurrent ones; feedback of counts, so
 # that every weight sees integers.
 HYBRID_LMUS = ("hybrid-lmu", "hybrid-lmu-recurrent", "hybrid-lmu-integer")
 HYBRID_MODELS = (*HYBRID_LMUS, "hybrid-lstm", "hybrid-gru")
 LMU_MODELS = ("hybrid-lmu", "lmu")
-TASK_NAMES = ("digits", "psmnist", "smnist", "mackey-glass", "ecg")
+SEQUENCE_TASKS = ("digits", "psmnist", "smnist", "mackey-glass", "ecg")
+EVENT_TASKS = ("nmnist", "dvs-gesture", "cifar10-dvs", "ncaltech101")
+TASK_NAMES = (*SEQUENCE_TASKS, *EVENT_TASKS)
+FOLDS = 5  # of cross-validation
+FOLD_TASKS = ("nmnist", "cifar10-dvs", "ncaltech101")  # no person is in two parts of dvs-gesture
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 SCHEDULES = ("constant", "cosine")
-UNITS = ("activity", "deviation")
+UNITS = ("activity", "deviation", "normalized")
+# Levels of the kernels by name; "full": float32.
+WEIGHTS = {
+    "full": None, "binary": (-1, 1), "ternary": (-1, 0, 1),
+    "2-bit": (-3, -1, 1, 3), "3-bit": tuple(range(-7, 8, 2)), "4-bit": tuple(range(-15, 16, 2)),
+}  # fmt: skip
+WEIGHT_RULES = ("sigmoids", "scaled", "sign", "bernoulli")
+WEIGHT_GRADIENTS = ("auto", "true", "wide")
+EXEMPT = ("none", "first", "last", "both")
 ROUNDINGS = ("diffused", "memoryless", "stochastic")
 READOUTS = ("last", "mean", "leaky")
 HIDDEN = ("dense", "rnn", "relu-rnn", "gru")
 FEEDBACKS = ("exact", "quantized", "integrated")
-
-# Chosen on the validation split, seed 0; what was tried stands in evaluation/results/README.md.
-_MNIST = {
-    "*": dict(
-        epochs=15, batch_size=100, parameters=102_000, learning_rate=1e-3, schedule="cosine",
-        clip_norm=1.0,
-    ),
-    # 165,000 parameters as the feed-forward LMU of Chilkuri & Eliasmith (2021), arXiv:2102.11417.
-    "hybrid-lmu": dict(
-        epochs=40, parameters=166_000, order=468, theta=784.0, hidden="dense", learning_rate=6e-3,
-        clip_norm=None, dropout=0.4, memory_dropout=0.2, memory_unit="deviation",
-        memory_resolution=2.0, hidden_resolution=1.0, memory_limit=3.0, hidden_limit=7.0,
-        anneal_fraction=0.5, readout="mean", readout_steps=4,
-    ),
-    "hybrid-lmu-recurrent": dict(
-        order=400, theta=784.0, hidden="relu-rnn", learning_rate=3e-3, memory_dropout=0.2,
-        dropout=0.3, memory_unit="deviation", memory_resolution=2.0, hidden_resolution=1.0,
-        memory_limit=3.0, hidden_limit=7.0, anneal_fraction=0.5, simulated_steps=16,
-        readout="mean", readout_steps=4,
-    ),
-    "hybrid-lmu-integer": dict(
-        order=128, theta=784.0, hidden="dense", learning_rate=5e-3, dropout=0.4,
-        memory_feedback="integrated", input_resolution=15.0, memory_bits=4.5, hidden_bits=2.2,
-        anneal_fraction=0.5, readout="mean", readout_steps=4,
-    ),
-    "lmu": dict(order=256, theta=784.0, hidden="rnn"),
-    "gru": dict(learning_rate=3e-3),
-    "hybrid-lstm": dict(hidden_resolution=6.0),
-    "hybrid-gru": dict(learning_rate=3e-3, hidden_resolution=6.0),
-}  # fmt: skip
-
-# Chosen on the validation split, seeds 0-2. LMUs: order 32 to 64, dropout 0 to 0.2, resolutions 4
-# to 8 and 1 to 2. LSTM and GRU: rate 1e-3 to 3e-2, gradient clipping. All: both schedules.
-_DIGITS_LMU = dict(order=56, theta=64.0, hidden="dense", dropout=0.1)
-_DIGITS_RNN = dict(learning_rate=1e-2, clip_norm=1.0)
-
-RECIPES = {
-    "digits": {
-        "*": dict(epochs=60, batch_size=32, parameters=6_000, learning_rate=3e-3),
-        "hybrid-lmu": dict(
-            **_DIGITS_LMU, start_resolution=64.0, memory_resolution=6.0, hidden_resolution=1.0,
-            anneal_fraction=0.7,
-        ),
-        "lmu": _DIGITS_LMU,
-        "lstm": _DIGITS_RNN,
-        "gru": _DIGITS_RNN,
-        "hybrid-lstm": dict(**_DIGITS_RNN, hidden_resolution=4.0),
-        "hybrid-gru": dict(**_DIGITS_RNN, hidden_resolution=4.0),
-    },
-    "psmnist": _MNIST,
-    "smnist": _MNIST,
-    "mackey-glass": {
-        "*": dict(
-            epochs=30, batch_size=16, parameters=8_000, learning_rate=3e-3,
-            order=16, theta=50.0, hidden="rnn",
-        ),
-        "hybrid-lmu": dict(memory_resolution=64.0, hidden_resolution=32.0, start_resolution=256.0),
-        "hybrid-lstm": dict(hidden_resolution=32.0, start_resolution=256.0),
-        "hybrid-gru": dict(hidden_resolution=32.0, start_resolution=256.0),
-    },
-    # The hybrid LMU's chosen on five blocks of the training sequences (the hybrid LSTM and GRU take
-    # its annealing and resolution), the others' on the validation split; what was tried stands in
-    # evaluation/results/README.md.
-    "ecg": {
-        "*": dict(
-            epochs=30, batch_size=16, parameters=12_000, learning_rate=1e-2, schedule="cosine",
-            clip_norm=1.0, order=12, theta=240.0, hidden="gru", input_to_hidden=True,
-            anneal_fraction=0.4, hidden_resolution=6.0,
-        ),
-        "hybrid-lmu": dict(dropout=0.2, memory_resolution=6.0),
-        "lmu": dict(dropout=0.2),
-        "lstm": dict(batch_size=32),
-        "hybrid-lstm": dict(batch_size=32),
-    },
-}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +51,17 @@ class RunConfig:
     `start_resolution` to `memory_resolution` and `hidden_resolution` over the first
     `anneal_fraction` of all training steps, and then stay. With `memory_unit` "deviation" those of
     the memory are levels per standard deviation of each neuron, on `budget_samples` sequences; one
-    input then goes into one memory without an encoder, whose gain would be learned.
+    input then goes into one memory without an encoder, whose gain would be learned. "normalized":
+    the activities themselves are divided by it, so that all neurons have one resolution and the
+    weights behind them see plain counts.
+
+    `weights`: levels of the kernels (of the hidden units, of the encoder, of the readout), all but
+    those that `exempt` says, through `weight_rule`: "sigmoids" (`SumOfSigmoids`), whose temperature
+    rises geometrically from `start_temperature` to `temperature` (for levels one apart) over the
+    first `weight_anneal_fraction` of all steps, or, for binary weights, "scaled" (`ScaledBinary`),
+    "sign" (`StraightThroughSign`) or "bernoulli" (`Bernoulli`).
+    `power_of_two`: the scales of the kernels are powers of two, so that sums of integers are exact.
+    `weight_gradient`: slope of the sigmoids, "true", "wide", or "auto": wide for binary levels.
 
     With `bit_budget` the resolutions of all neurons are learned instead, under a budget of activity
     bits that falls from `start_bits` in the same time; with `memory_bits` and `hidden_bits` (not
@@ -127,6 +74,10 @@ class RunConfig:
     `memory_limit` (in `memory_unit`) and `hidden_limit`: where activities saturate (None: nowhere).
 
     `input_resolution`: quantize the input to that many levels per unit, and drop the encoder.
+    `tau`: time constant of the neurons of a spiking CNN, in steps; `units` are the channels of its
+    first layer. `fold`: cross-validation over all samples of an event task: the test split is one
+    of `FOLDS` parts, validation a share of the rest; None: the splits of the task.
+
     `simulated_steps`: train recurrent hidden units on that many last steps only. `readout`: of the
     last step, the mean of the last `readout_steps`, or a leaky average of them (time constant
     `readout_steps` / 4). `rounding`: diffused (sigma-delta), or memoryless or stochastic as
@@ -171,6 +122,16 @@ class RunConfig:
     rounding: str = "diffused"
     memory_feedback: str = "exact"
     initial_error: str = "uniform"
+    tau: float = 2.0
+    fold: int | None = None
+    weights: str = "full"
+    weight_rule: str = "sigmoids"
+    power_of_two: bool = False
+    weight_gradient: str = "auto"
+    exempt: str = "none"
+    start_temperature: float = 1.0
+    temperature: float = 100.0
+    weight_anneal_fraction: float = 0.8
     precision: str = "float32"
     jit: str = "auto"
     devices: int = 1
@@ -179,6 +140,14 @@ class RunConfig:
     def __post_init__(self):
         _one_of("task", self.task, TASK_NAMES)
         _one_of("model", self.model, MODELS)
+        if self.model not in models_of(self.task):
+            raise ValueError(
+                f"`model` must be one of {', '.join(models_of(self.task))} for the task "
+                f"{self.task}; received: {self.model!r}"
+            )
+        if self.fold is not None:
+            _one_of("fold", self.fold, range(FOLDS))
+            _one_of("task", self.task, FOLD_TASKS)
         _one_of("hidden", self.hidden, HIDDEN)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
@@ -186,6 +155,10 @@ class RunConfig:
         _one_of("memory_unit", self.memory_unit, UNITS)
         _one_of("rounding", self.rounding, ROUNDINGS)
         _one_of("readout", self.readout, READOUTS)
+        _one_of("weights", self.weights, tuple(WEIGHTS))
+        _one_of("weight_rule", self.weight_rule, WEIGHT_RULES)
+        _one_of("exempt", self.exempt, EXEMPT)
+        _one_of("weight_gradient", self.weight_gradient, WEIGHT_GRADIENTS)
         _one_of("initial_error", self.initial_error, ("uniform", "zeros", "half"))
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("jit", self.jit, ("auto", "on", "off"))
@@ -199,13 +172,18 @@ class RunConfig:
         _integer("permutation", self.permutation, 0)
         for name in ("theta", "learning_rate", "start_resolution", "memory_resolution",
                      "hidden_resolution", "clip_norm", "bit_budget", "memory_bits", "hidden_bits",
-                     "start_bits", "input_resolution", "memory_limit", "hidden_limit"):  # fmt: skip
+                     "start_bits", "input_resolution", "memory_limit", "hidden_limit",
+                     "start_temperature", "temperature", "tau"):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"`{name}` must be a finite number > 0; received: {value!r}")
-        if not 0 <= self.anneal_fraction <= 1:
+        for name in ("anneal_fraction", "weight_anneal_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` must be in [0, 1]; received: {getattr(self, name)!r}")
+        if self.weight_rule != "sigmoids" and (self.power_of_two or self.weights != "binary"):
             raise ValueError(
-                f"`anneal_fraction` must be in [0, 1]; received: {self.anneal_fraction!r}"
+                "`weights` must be 'binary' and `power_of_two` False with weight_rule "
+                f"{self.weight_rule!r}; received: {self.weights!r} and {self.power_of_two}"
             )
         for name in ("dropout", "memory_dropout"):
             if not 0 <= getattr(self, name) < 1:
@@ -247,29 +225,52 @@ class RunConfig:
 
 
 def make_config(task: str, model: str, seed: int = 0, recipe=None, **options) -> RunConfig:
-    """A recipe (default: that of `task` for `model`), with `options` that are not None on top."""
+    """A recipe (default: that of `task` for `model`), with `options` that are not None on top.
+
+    With low-bit weights among the options, what `LOW_BIT` says of the task comes between the two.
+    """
     _one_of("task", task, TASK_NAMES)
     _one_of("model", model, MODELS)
+    _one_of("model", model, models_of(task))
     merged = dict(recipe or {**RECIPES[task]["*"], **RECIPES[task].get(model, {})})
+    if options.get("weights") not in (None, "full"):
+        merged |= LOW_BIT["*"]
+        fits = model in (*HYBRID_LMUS, *EVENT_MODELS) and model != "hybrid-lmu-integer"
+        merged |= LOW_BIT.get(task, {}) if fits else {}
+        if options.get("weight_rule") not in (None, "sigmoids"):  # they have scales of their own
+            merged.pop("power_of_two", None)
     merged.update({key: value for key, value in options.items() if value is not None})
     return RunConfig(task=task, model=model, seed=seed, **merged)
+
+
+def models_of(task: str) -> tuple:
+    """The models that can be trained on a task."""
+    return EVENT_MODELS if task in EVENT_TASKS else SEQUENCE_MODELS
 
 
 def variants(config: dict) -> list[str]:
     """What tells a run from others of its task and model, such as ["memoryless"]."""
     rounding, permutation = config.get("rounding", "diffused"), config.get("permutation", 0)
-    budget = config.get("bit_budget")
+    budget, fold = config.get("bit_budget"), config.get("fold")
+    weights, rule = config.get("weights", "full"), config.get("weight_rule", "sigmoids")
+    exempt = config.get("exempt", "none")
+    low_bit, normalized = weights != "full", config.get("memory_unit") == "normalized"
     found = (
         rounding if rounding != "diffused" else None,
         f"permutation{permutation}" if permutation else None,
         f"budget{budget:g}" if budget else None,
+        weights if low_bit else "normalized" if normalized else None,
+        rule if low_bit and rule != "sigmoids" else None,
+        f"fold{fold}" if fold is not None else None,
+        f"{exempt}-exempt" if low_bit and exempt != "none" else None,
     )
     return [name for name in found if name]
 
 
 def _one_of(name, value, allowed):
     if value not in allowed:
-        raise ValueError(f"`{name}` must be one of {', '.join(allowed)}; received: {value!r}")
+        expected = ", ".join(map(str, allowed))
+        raise ValueError(f"`{name}` must be one of {expected}; received: {value!r}")
 
 
 def _integer(name, value, least):

@@ -11,3 +11,7 @@ class DataNotFound(TrainingError):
 
 class RunFolderError(TrainingError):
     """A run folder is in the way, cannot be written, or cannot be read."""
+
+
+class BrokenData(TrainingError):
+    """A data file is truncated, of another format, or holds what it cannot hold."""

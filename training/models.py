@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 import hybrid_lmu
-from training.config import HYBRID_LMUS, RunConfig
+from training.config import HYBRID_LMUS, WEIGHTS, RunConfig
 
 
 def build_model(config: RunConfig, task, units: int) -> keras.Model:
@@ -14,6 +14,8 @@ def build_model(config: RunConfig, task, units: int) -> keras.Model:
     `config.seed`, so that a rebuilt model starts from the same weights. ValueError: a readout that
     the model or the task cannot have.
     """
+    if config.model == "spiking-cnn":
+        return _low_bit(config, spiking_cnn(config, task, units))
     if config.readout != "last" and (task.per_step or config.model not in HYBRID_LMUS):
         raise ValueError(
             f"`readout` must be 'last' for {config.model} on {config.task}: a readout of several "
@@ -26,7 +28,83 @@ def build_model(config: RunConfig, task, units: int) -> keras.Model:
         quantizer = dict(resolution=config.input_resolution, seed=config.seed * 1000 + 7)
         x = hybrid_lmu.SigmaDelta(name="input_counts", **quantizer)(x)
     hidden = _core(config, task, units)(x)
-    return keras.Model(inputs, _readout(config, task, hidden), name=config.model.replace("-", "_"))
+    name = config.model.replace("-", "_")
+    return _low_bit(config, keras.Model(inputs, _readout(config, task, hidden), name=name))
+
+
+def spiking_cnn(config, task, channels):
+    """Images a step -> two convolutions with LIF neurons -> logits, their mean over all steps.
+
+    [T, H, W, C] -> Conv 5x5/2 (channels) -> LIF -> Conv 3x3 (2 channels) -> AveragePooling 2x2 ->
+    LIF -> Dense. Pooling comes before the neurons, so that all weights but the first see spikes;
+    the first see counts of events. No biases: every weight is in a kernel.
+    """
+    layers = keras.layers
+    options = dict(use_bias=False, data_format="channels_last")
+
+    def kernel(offset):
+        return keras.initializers.HeNormal(seed=config.seed * 1000 + offset)
+
+    def neurons(name):
+        return hybrid_lmu.neurons.LIF(tau=config.tau, decay_input=False, name=name)
+
+    inputs = keras.Input(task.sample_shape, name="frames")
+    # One step at a time: kernels of one step.
+    x = layers.Conv3D(
+        channels, (1, 5, 5), (1, 2, 2), kernel_initializer=kernel(3), name="conv1", **options
+    )(inputs)
+    x = neurons("lif1")(x)
+    x = layers.Conv3D(
+        2 * channels, (1, 3, 3), kernel_initializer=kernel(4), name="conv2", **options
+    )(x)
+    x = layers.AveragePooling3D((1, 2, 2), name="pool", data_format="channels_last")(x)
+    x = neurons("lif2")(x)
+    x = layers.Reshape((task.timesteps, -1), name="flat")(x)
+    if config.dropout:
+        # The same neurons at all steps.
+        x = layers.Dropout(config.dropout, (None, 1, None), seed=config.seed * 1000 + 1)(x)
+    x = layers.Dense(
+        task.outputs, use_bias=False, kernel_initializer=_glorot(config, 2), dtype="float32",
+        name="readout",
+    )(x)  # fmt: skip
+    logits = layers.GlobalAveragePooling1D(name="mean", dtype="float32")(x)
+    return keras.Model(inputs, logits, name="spiking_cnn")
+
+
+def _low_bit(config, model):
+    """The model with kernels of the configured levels, its initial weights the latent ones."""
+    if config.weights == "full":
+        return model
+    exempt = dict(
+        exempt_first=config.exempt in ("first", "both"),
+        exempt_last=config.exempt in ("last", "both"),
+    )
+    rule = weight_rule(config)
+    return hybrid_lmu.weights.quantize_weights(model, rule, rule, **exempt)
+
+
+def weight_rule(config):
+    """The rule of the kernels."""
+    others = {
+        "scaled": hybrid_lmu.weights.ScaledBinary,
+        "sign": lambda: hybrid_lmu.weights.StraightThroughSign(clip=1.0),
+        "bernoulli": lambda: hybrid_lmu.weights.Bernoulli(seed=config.seed * 1000 + 8),
+    }
+    if config.weight_rule in others:
+        return others[config.weight_rule]()
+    levels = WEIGHTS[config.weights]
+    return hybrid_lmu.weights.SumOfSigmoids(
+        levels,
+        temperature=config.start_temperature / level_step(config),
+        power_of_two=config.power_of_two,
+        gradient=None if config.weight_gradient == "auto" else config.weight_gradient,
+    )
+
+
+def level_step(config):
+    """The distance between neighbouring levels of the kernels."""
+    levels = WEIGHTS[config.weights]
+    return levels[1] - levels[0]
 
 
 def _readout(config, task, hidden):
@@ -142,7 +220,10 @@ def _memory_quantizer(config, task):
     if config.memory_unit == "deviation":
         unit = deviations(config, task.train.x[: config.budget_samples])
         resolution, limit = resolution / unit, None if limit is None else limit * unit
-    return _quantizer(config, "memory", resolution, limit)
+    gain = None
+    if config.memory_unit == "normalized":
+        gain = 1.0 / deviations(config, task.train.x[: config.budget_samples])
+    return _quantizer(config, "memory", resolution, limit, gain)
 
 
 def _by_neuron(config, size):
@@ -151,11 +232,12 @@ def _by_neuron(config, size):
     return every if config.memory_bits is not None else config.start_resolution
 
 
-def _quantizer(config, name, resolution, limit=None):
+def _quantizer(config, name, resolution, limit=None, gain=None):
     common = dict(
         resolution=resolution,
         learn_resolution=config.bit_budget is not None,
         limit=limit,
+        gain=gain,
         dtype="float32",
         name=f"{name}_quantizer",
     )
@@ -181,7 +263,7 @@ def _encoder(config, task):
     # One pixel into one memory: a gain of one, so that the memory holds the signal itself.
     same = task.features == config.memory_d == 1
     # Counts enter as they are. A learned gain would change the deviation, to 1.9 times and more.
-    fixed = same and config.memory_unit == "deviation"
+    fixed = same and config.memory_unit != "activity"
     if config.is_hybrid and (config.input_resolution is not None or fixed):
         return None
     return keras.initializers.Ones() if same else _glorot(config, 6)

@@ -4,7 +4,9 @@ import keras
 import numpy as np
 
 import hybrid_lmu
+from hybrid_lmu import weights
 from hybrid_lmu.accounting import activity_report
+from hybrid_lmu.traversal import all_layers
 from training.config import RunConfig
 from training.data import EpochBatches, SetEpoch
 from training.distribution import device_scope
@@ -121,7 +123,10 @@ def make_optimizer(config: RunConfig, steps: int) -> keras.optimizers.Optimizer:
     rate = config.learning_rate
     if config.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, steps)
-    return kinds[config.optimizer](learning_rate=rate, global_clipnorm=config.clip_norm)
+    optimizer = kinds[config.optimizer](learning_rate=rate, global_clipnorm=config.clip_norm)
+    if config.optimizer == "adamw":  # scales of low-bit weights have no decay
+        optimizer.exclude_from_weight_decay(var_names=["log_alpha", "log_beta"])
+    return optimizer
 
 
 def _loss(task):
@@ -167,8 +172,13 @@ def _judge(config, task, units, folder, recorder):
     report = activity_report(
         model, task.test.x[: config.report_samples], batch_size=config.batch_size
     )
+    if config.weights != "full" and config.weight_rule == "sigmoids":
+        soft = weights.with_inference(model, "soft")
+        metrics["soft_test"] = evaluate(soft, task.test, task.kind, config.batch_size)
+        metrics["between_levels"] = weights.between_levels(model)
     return {
         **metrics,
+        "weights": weights.weight_footprint(model),
         "activity": report.to_dict(),
         "seconds": round(recorder.trained_seconds, 3),
         "config": config.to_dict(),
@@ -178,7 +188,7 @@ def _judge(config, task, units, folder, recorder):
 
 def simulate_every_step(model) -> bool:
     """Have the model compute all steps where it computes the last one alone; whether it can."""
-    layers = [layer for layer in model.layers if isinstance(layer, hybrid_lmu.HybridLMU)]
+    layers = [layer for layer in all_layers(model) if isinstance(layer, hybrid_lmu.HybridLMU)]
     for layer in layers:
         layer.simulation = "full"
     model.make_predict_function(force=True)  # the compiled one keeps the earlier choice

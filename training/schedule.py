@@ -5,7 +5,7 @@ import numpy as np
 
 import hybrid_lmu
 from training.config import HYBRID_LMUS, RunConfig
-from training.models import deviations
+from training.models import deviations, level_step
 
 # Parts of the path of a HybridLMU's resolution variables.
 PATTERNS = {"memory": "memory_quantizer", "hidden": "hidden"}
@@ -60,9 +60,10 @@ def annealing(config: RunConfig, steps_per_epoch: int, x: np.ndarray) -> list:
     `BitBudget`, measured on the first of the training sequences `x`.
     """
     steps = anneal_steps(config, steps_per_epoch)
+    weights = _temperature(config, steps_per_epoch)
     if config.budgeted and config.is_hybrid:
-        return _budgets(config, steps, x[: config.budget_samples])
-    return [
+        return weights + _budgets(config, steps, x[: config.budget_samples])
+    return weights + [
         hybrid_lmu.AnnealResolution(
             _geometric(config.start_resolution, final, steps, _per_unit(config, activity, x)),
             name=PATTERNS[activity] if config.model in HYBRID_LMUS else "*",
@@ -70,6 +71,16 @@ def annealing(config: RunConfig, steps_per_epoch: int, x: np.ndarray) -> list:
         )
         for activity, final in final_by_name(config).items()
     ]
+
+
+def _temperature(config, steps_per_epoch):
+    """The callback that raises the temperature of the kernels, if they have one."""
+    if config.weights == "full" or config.weight_rule != "sigmoids":
+        return []
+    steps = int(config.weight_anneal_fraction * config.epochs * steps_per_epoch)
+    step = level_step(config)
+    schedule = _geometric(config.start_temperature / step, config.temperature / step, steps, 1.0)
+    return [hybrid_lmu.weights.AnnealTemperature(schedule)]
 
 
 def _budgets(config, steps, x):

@@ -16,12 +16,12 @@ that of the preset. Presets measured on a whole chip contain its memory: their f
 
 The *bit-matched* baseline is the same network as a quantized, dense, non-spiking one: each dense
 product is an integer multiply of a ``b``-bit activity (its provisioned bits; 8 for a real one) and
-an 8-bit weight. From the 45 nm integer figures, 0.2 pJ for an 8-bit multiply and 0.03 pJ for an
-8-bit addition, one quadratic and one linear in the bits::
+a ``c``-bit weight (8, or the bits of a low-bit one). From the 45 nm integer figures, 0.2 pJ for an
+8-bit multiply and 0.03 pJ for an 8-bit addition, one quadratic and one linear in the bits::
 
-    baseline = sum over weight tensors of  dense MACs * (0.2 pJ * 8b / 64 + 0.03 pJ * (8 + b) / 8)
+    baseline = sum over weight tensors of  dense MACs * (0.2 pJ * c b / 64 + 0.03 pJ * (c + b) / 8)
 
-and memory as above for a real input, with accesses of 8, b and 8 + b bits.
+and memory as above for a real input, with accesses of c, b and c + b bits.
 """
 
 from dataclasses import dataclass
@@ -150,15 +150,16 @@ def preset_energy(preset, products, updates):
 def baseline_energy(products):
     """Return the bit-matched quantized-network baseline as one entry of the ``energy`` list."""
     compute = memory = 0.0
+    weights = "low-bit" if any(row["weight_bits"] < 8 for row in products) else "8-bit"
     for row in products:
-        bits, macs = row["input_bits"], row["dense_macs"]
-        compute += macs * (0.2e-12 * 8 * bits / 64 + 0.03e-12 * (8 + bits) / 8)
-        memory += _dense_memory(row, macs, 8, bits, 8 + bits)
+        bits, macs, weight = row["input_bits"], row["dense_macs"], min(8, row["weight_bits"])
+        compute += macs * (0.2e-12 * weight * bits / 64 + 0.03e-12 * (weight + bits) / 8)
+        memory += _dense_memory(row, macs, weight, bits, weight + bits)
     return _entry(
         "quantized-ann",
         45,
         _HOROWITZ,
-        "bit-matched baseline: dense, provisioned bits x 8-bit weights",
+        f"bit-matched baseline: dense, provisioned bits x {weights} weights",
         compute,
         memory,
     )

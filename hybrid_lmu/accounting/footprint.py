@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from hybrid_lmu.weights.models import quantized_layers
+
 _LARGEST_CODEBOOK = 256
 
 
@@ -22,17 +24,34 @@ def tensor_bytes(array):
     return stored, min(stored, packed)
 
 
+def low_bit_bytes(model):
+    """Return ``{id: packed bytes}`` of the latent kernels and of the variables of their rules."""
+    packed = {}
+    for layer in quantized_layers(model):
+        for kernel, rule in layer.quantized():
+            packed.update({id(variable): 0 for variable in rule.weights})
+            packed[id(kernel)] = rule.packed(kernel).bytes
+    return packed
+
+
+def _weight_bytes(weight, packed):
+    stored, smallest = tensor_bytes(keras.ops.convert_to_numpy(weight))
+    return stored, packed.get(id(weight), smallest)
+
+
 def footprint(model, constants, state_entries, activities):
     """Return the ``footprint`` entry of a report.
 
     Args:
-        model: the model; all of its weights count, non-trainable ones too.
+        model: the model; all of its weights count, non-trainable ones too. Low-bit kernels are
+            packed as their codes and scales; what else their rules hold only serves training.
         constants: arrays that are no variables but are stored (A and B of an LMU), as float32.
         state_entries: numbers kept from step to step, per sample, as float32.
         activities: rows of the quantized activities held as recurrent states: packed, they take
             their provisioned bits.
     """
-    pairs = [tensor_bytes(keras.ops.convert_to_numpy(weight)) for weight in model.weights]
+    packed = low_bit_bytes(model)
+    pairs = [_weight_bytes(weight, packed) for weight in model.weights]
     pairs += [tensor_bytes(np.asarray(array, dtype="float32")) for array in constants]
     state = 4 * state_entries
     saved = sum(row["neurons"] * (32 - min(32, row["provisioned_bits"])) for row in activities) // 8

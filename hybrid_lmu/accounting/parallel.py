@@ -30,8 +30,10 @@ def replaced(owner, name, function):
 @contextlib.contextmanager
 def caught(layer):
     """Context that gives a dictionary, ``{part: (inputs, result)}`` of the calls of `sequence`
-    in it; empty for other layers than `HybridLMU`."""
+    in it; empty for other layers than `HybridLMU` (which may have quantized weights)."""
     calls = {}
+    if class_key(layer) == ("hybrid_lmu", "QuantizedWeights"):
+        layer = layer.layer
     with contextlib.ExitStack() as stack:
         if class_key(layer) == ("hybrid_lmu", "HybridLMU"):
             for name in _PARTS:

@@ -27,6 +27,7 @@ from hybrid_lmu.accounting.watched import (
     watched_layer,
     watched_operation,
 )
+from hybrid_lmu.traversal import sublayers
 
 
 def batches(x, batch_size):
@@ -192,19 +193,6 @@ class Recorder:
             reason = reason_operation(operation)
             if reason is not None:
                 self.not_counted[name] = "skipped" if operation.name in self.skip else reason
-
-
-def sublayers(layer):
-    """Return the layers that a layer holds in its attributes, in order."""
-    if isinstance(layer, keras.Model):
-        return list(layer.layers)
-    found = {}
-    for value in list(vars(layer).values()):
-        held = isinstance(value, (keras.layers.Layer, list, tuple, dict))
-        for item in keras.tree.flatten(value) if held else []:
-            if isinstance(item, keras.layers.Layer) and item is not layer:
-                found[id(item)] = item
-    return list(found.values())
 
 
 class _Leaf:

@@ -14,7 +14,8 @@ from hybrid_lmu.accounting.record import Recorder
 from hybrid_lmu.accounting.table import summary
 from hybrid_lmu.accounting.totals import TOTALS, check_grid
 
-_COUNTS = ("dense_macs", "effective_macs", "effective_acs", "strict_acs", "graded_acs")
+_COUNTS = ("dense_macs", "effective_macs", "effective_acs", "strict_acs", "graded_acs",
+           "additions", "bit_operations")  # fmt: skip
 
 
 def activity_report(model, x, batch_size=32, skip=()):
@@ -31,6 +32,11 @@ def activity_report(model, x, batch_size=32, skip=()):
                     goes into the weight, and the product is n accumulates or fewer
     strict ACs      those of them with x a code in {-1, 0, 1}: one accumulate each
     graded ACs      sum of abs(n) over them: a code of n is n accumulates
+    additions       the effective ACs with low-bit weights (`hybrid_lmu.weights`), if all inputs of
+                    the weight tensor have one resolution: a count is added, shifted, once for each
+                    nonzero signed digit of the weight's code, and nothing is multiplied
+    bit operations  effective products times the bits of the input times those of the weight; real
+                    inputs and weights of full precision count 32
     =============== ===============================================================================
 
     What is an integer code: the output of `SigmaDelta`, `HybridCell`, `HybridLMU`, also after

@@ -38,7 +38,8 @@ class Meeting:
     of shape [inputs, outputs], or a function that returns the array after the run; `rows` and
     `columns` are the part of it that meets this signal. A signal wider than the rows holds several
     inputs side by side, each of them multiplied (the memories of an LMU share A and B). `constant`
-    weights are not variables of the model, but are stored. `structured` is the number of operations
+    weights are not variables of the model, but are stored. Low-bit weights have `weight_bits` and
+    are integer codes; None: float32. `structured` is the number of operations
     per step of another form of the same product, if there is one.
     """
 
@@ -55,6 +56,7 @@ class Meeting:
     held: bool = False
     variable: str | None = None
     raw: bool = False
+    weight_bits: int | None = None
 
     def block(self, weight):
         """Return the part of the weight that meets the signal."""

@@ -43,21 +43,10 @@ def summary(report):
     total = [report.totals[key] for key in _COUNTS]
     rows.append(["total per sample", "", "", *(_number(value) for value in total), ""])
     rows.append(["total per step", "", "", *(_number(value / steps) for value in total), ""])
-    lines += _table(
-        [
-            "product",
-            "kind",
-            "weights",
-            "dense MACs",
-            "eff. MACs",
-            "eff. ACs",
-            "strict ACs",
-            "graded ACs",
-            "input",
-        ],
-        rows,
-        rules=(len(rows) - 2,),
-    )
+    header = ["product", "kind", "weights", "dense MACs", "eff. MACs", "eff. ACs", "strict ACs",
+              "graded ACs", "input"]  # fmt: skip
+    lines += _table(header, rows, rules=(len(rows) - 2,))
+    lines += _low_bit(report)
     for row in report.products:
         if row["structured_operations"] is not None:
             lines += _wrapped(
@@ -93,6 +82,29 @@ def summary(report):
 
 
 _COUNTS = ("dense_macs", "effective_macs", "effective_acs", "strict_acs", "graded_acs")
+
+
+def _low_bit(report):
+    """The lines on products with weights of few bits; none without any."""
+    rows = [row for row in report.products if row["weight_bits"] < 32]
+    if not rows:
+        return []
+    cells = [
+        [row["name"], str(row["weight_bits"]), str(row["input_bits"]), _number(row["additions"]),
+         _number(row["bit_operations"])]
+        for row in rows
+    ]  # fmt: skip
+    table = _table(
+        ["product with low-bit weights", "weight bits", "input bits", "additions", "bit ops"], cells
+    )
+    by_addition = [row["name"] for row in rows if row["additions"]]
+    others = [row for row in report.products if row["name"] not in by_addition]
+    rest = sum(row["effective_macs"] + row["effective_acs"] for row in others)
+    text = f"All products of {len(by_addition)} low-bit weight tensors are additions and shifts."
+    if rest:
+        names = ", ".join(row["name"] for row in others)
+        text += f" The other products, {_number(rest)} effective ones, are those of {names}."
+    return ["", *table, *_wrapped(text)] if by_addition else ["", *table]
 
 
 def _wrapped(text, indent="  "):

@@ -38,6 +38,7 @@ class Tape:
         self.items, self.tensors = [], {}
         self.paths = {}
         self.state_entries = 0
+        self.digits = {}  # of low-bit kernels: {id of the variable: digits of its codes}
         self._traces, self._path = [], ""
 
     # What is known of the tensors that layers pass to each other.
@@ -128,6 +129,9 @@ class Tape:
             **_range(code),
             "error": error,
         }
+        digits = self.digits.get(id(layer.kernel))
+        if digits is not None:
+            reduced["additions"] = count(events, digits)
         self._append("kernel", meeting, reduced)
 
     def _append(self, label, meeting, reduced):

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from hybrid_lmu.accounting.bits import CountStatistics
+from hybrid_lmu.accounting.bits import CountStatistics, signed_digits
 
 _TOLERANCE = 1e-3
 _LARGEST_RAW_CODE = 15
@@ -17,6 +17,7 @@ class ProductTotals:
         self.sums = {}
         self.low = self.high = self.error = 0.0
         self.resolution = None
+        self.one_resolution = True  # for all entries of the input
 
     def update(self, arrays):
         for key, value in arrays.items():
@@ -25,6 +26,7 @@ class ProductTotals:
             elif key == "low":
                 self.low = float(np.minimum(self.low, value))
             elif key == "resolution":
+                self.one_resolution &= bool(np.ptp(value) == 0)
                 value = float(np.mean(value))
                 self.resolution = max(value, self.resolution or 0.0)  # grows with the sequence
             else:
@@ -53,12 +55,14 @@ class ProductTotals:
         meeting = self.item.meeting
         if meeting.role == "gates":
             dense = float(self.sums["positions"]) * meeting.weight
-            return self._row("elementwise", 0, 0, 0, 8, [dense, dense, 0.0, 0.0], samples)
+            counts = [dense, dense, 0.0, 0.0, 0.0]
+            return self._row("elementwise", 0, 0, 0, 8, counts, samples)
         weight = stored(meeting.weight)
         if "dense" in self.sums:
             size, outputs = weight.size, weight.shape[-1]
             keys = ("dense", "effective", "strict", "graded")
             counts = [float(self.sums[key]) for key in keys]
+            additions = float(self.sums.get("additions", 0.0))
         else:
             weight = meeting.block(weight)
             size, outputs = weight.size, weight.shape[1]
@@ -66,12 +70,15 @@ class ProductTotals:
             counts = [float(self.sums["positions"]) * size]
             for key in ("events", "units", "graded"):  # of a real signal, only its events
                 counts.append(float(self.sums[key] @ fan_out) if key in self.sums else 0.0)
+            additions = float(self.sums["events"] @ signed_digits(weight).sum(axis=1))
         nonzero = np.count_nonzero(weight)
         bits = int(np.ceil(np.log2(self.high - self.low + 1))) if self.integer() else 8
+        low_bit = meeting.weight_bits is not None and self.integer() and self.one_resolution
+        counts.append(additions if low_bit else 0.0)
         return self._row(meeting.kind, size, nonzero, outputs, bits, counts, samples)
 
     def _row(self, kind, size, nonzero, outputs, bits, counts, samples):
-        dense, effective, strict, graded = (count / samples for count in counts)
+        dense, effective, strict, graded, additions = (count / samples for count in counts)
         integer = kind != "elementwise" and self.integer()
         resolution = None
         if integer:
@@ -80,6 +87,7 @@ class ProductTotals:
         structured = self.item.meeting.structured
         if structured is not None:
             structured *= float(self.sums["positions"]) / samples
+        weight_bits = self.item.meeting.weight_bits or 32
         return {
             "name": self.item.name,
             "layer": self.item.layer,
@@ -92,8 +100,11 @@ class ProductTotals:
             "effective_acs": effective if integer else 0.0,
             "strict_acs": strict if integer else 0.0,
             "graded_acs": graded if integer else 0.0,
+            "additions": additions,
             "input_resolution": resolution,
             "input_bits": bits,
+            "weight_bits": weight_bits,
+            "bit_operations": effective * weight_bits * (bits if integer else 32),
             "structured_operations": structured,
             "ternary_input": bool(integer and self.low >= -1 and self.high <= 1),
         }

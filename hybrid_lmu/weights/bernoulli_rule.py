@@ -12,6 +12,7 @@ Bayesian Learning Rule", arXiv:2002.10778.
 """
 
 import math
+import numbers
 
 import keras
 from keras import ops
@@ -29,7 +30,7 @@ def natural_parameter(probability):
     Raises:
         ValueError: if `probability` is not in (0, 1).
     """
-    if not 0 < probability < 1:
+    if not (isinstance(probability, numbers.Real) and 0 < probability < 1):
         raise ValueError(f"A probability of +1 must be in (0, 1); received: {probability!r}")
     return 0.5 * math.log(probability / (1 - probability))
 

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from training.config import make_config
+
 
 def activity_dict(spiking=True):
     resolution = 2.0 if spiking else None
@@ -148,3 +150,28 @@ def run_folders(tmp_path):
     ):
         make_run(parent, model, seed, accuracy=accuracy)
     return parent
+
+
+@pytest.fixture
+def add_run(write_run, tmp_path):
+    """Function that adds a fake run with a complete configuration to tmp_path / "results"."""
+
+    def add(model="hybrid-lmu", seed=0, accuracy=0.95, task="digits", backend=None, **options):
+        path = write_run(tmp_path / "new", model, seed, task=task, accuracy=accuracy)
+        config = make_config(task, model, seed, **options)
+        stored = config.to_dict() | ({"backend": backend} if backend else {})
+        metrics = json.loads((path / "metrics.json").read_text()) | {"config": config.to_dict()}
+        (path / "metrics.json").write_text(json.dumps(metrics))
+        (path / "config.json").write_text(json.dumps(stored))
+        target = tmp_path / "results" / config.name
+        while target.exists():
+            target = target.with_name(target.name + "-b")
+        target.parent.mkdir(exist_ok=True)
+        return path.rename(target)
+
+    return add
+
+
+@pytest.fixture
+def results(tmp_path):
+    return tmp_path / "results"

@@ -150,7 +150,7 @@ def test_permutation_of_the_run_and_options_are_passed_on(run_path, quick):
     config = json.loads((run_path / "config.json").read_text()) | {"permutation": 3}
     (run_path / "config.json").write_text(json.dumps(config))
     remeasure_main([str(run_path), "--data-dir", "data", "--samples", "5"])
-    assert quick == [("digits", Path("data"), 3), 5]
+    assert quick == [("digits", Path("data"), 3, None), 5]
 
 
 def test_a_run_without_a_readable_model_is_an_error_in_one_line(run_path, trained, capsys):

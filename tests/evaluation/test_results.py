@@ -22,31 +22,6 @@ from training.cli import make_configs, make_parser
 from training.config import make_config
 
 
-@pytest.fixture
-def add_run(write_run, tmp_path):
-    """Function that adds a fake run with a complete configuration to tmp_path / "results"."""
-
-    def add(model="hybrid-lmu", seed=0, accuracy=0.95, task="digits", backend=None, **options):
-        path = write_run(tmp_path / "new", model, seed, task=task, accuracy=accuracy)
-        config = make_config(task, model, seed, **options)
-        stored = config.to_dict() | ({"backend": backend} if backend else {})
-        metrics = json.loads((path / "metrics.json").read_text()) | {"config": config.to_dict()}
-        (path / "metrics.json").write_text(json.dumps(metrics))
-        (path / "config.json").write_text(json.dumps(stored))
-        target = tmp_path / "results" / config.name
-        while target.exists():
-            target = target.with_name(target.name + "-b")
-        target.parent.mkdir(exist_ok=True)
-        return path.rename(target)
-
-    return add
-
-
-@pytest.fixture
-def results(tmp_path):
-    return tmp_path / "results"
-
-
 def edit(path, change):
     metrics = json.loads((path / "metrics.json").read_text())
     change(metrics)
@@ -63,6 +38,19 @@ def peer_record(seed=0, accuracy=0.9, **extra):
         "command": f"evaluation/peer_hgq2.py --task digits --seed {seed} --out /tmp/x.json",
         **extra,
     }  # fmt: skip
+
+
+def test_the_folds_of_a_cross_validation_are_one_row(add_run, results):
+    for fold, accuracy in enumerate((0.94, 0.95, 0.97)):
+        add_run("spiking-cnn", accuracy=accuracy, task="nmnist", fold=fold)
+    add_run("spiking-cnn", accuracy=0.99, task="nmnist")
+    rows = read_rows(results)
+    assert sorted(row.label for row in rows) == ["spiking-cnn", "spiking-cnn, folds of 5"]
+    (row,) = [row for row in rows if "folds" in row.name]
+    assert row.score()[0] == pytest.approx(statistics.fmean((0.94, 0.95, 0.97)))
+    assert [f"--fold {fold} --seeds 0" in line for fold, line in enumerate(commands(row))] == [
+        True, True, True,
+    ]  # fmt: skip
 
 
 def test_runs_that_differ_in_the_seed_alone_are_one_row(add_run, results):

@@ -57,6 +57,7 @@ def row(**changes):
         "graded_acs": 0.0,
         "input_resolution": None,
         "input_bits": 8,
+        "weight_bits": 32,
     } | changes
 
 

@@ -13,7 +13,7 @@ import hybrid_lmu
 MODULES = [
     module.name for module in pkgutil.walk_packages(hybrid_lmu.__path__, prefix="hybrid_lmu.")
 ]
-GLOBALS = {"np": np, "keras": keras, **vars(hybrid_lmu)}
+GLOBALS = {"np": np, "keras": keras, **vars(hybrid_lmu), **vars(hybrid_lmu.weights)}
 
 
 @pytest.mark.parametrize("name", MODULES)

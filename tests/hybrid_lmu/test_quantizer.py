@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from keras import ops
 
-from hybrid_lmu import SigmaDelta, SigmaDeltaQuantizer
+from hybrid_lmu import HybridLMU, SigmaDelta, SigmaDeltaQuantizer
 
 to_numpy = ops.convert_to_numpy
 
@@ -204,3 +204,28 @@ def test_nan_is_passed_on_and_stays():
     assert np.isnan(to_numpy(y)[0, 1, 0]) and np.isnan(to_numpy(after)).all()
     y, after = loop(quantizer, x, error)
     assert np.isnan(y[0, 1:]).all() and np.isnan(after).all()
+
+
+def test_a_gain_gives_neurons_of_different_size_one_resolution():
+    gain = np.array([4.0, 0.5, 1.0], "float32")
+    x = np.random.default_rng(0).normal(size=(2, 20, 3)).astype("float32") / gain
+    scaled = SigmaDeltaQuantizer(resolution=2.0, initial_error="half", gain=gain, limit=1.5)
+    plain = SigmaDeltaQuantizer(resolution=2.0, initial_error="half", limit=1.5)
+    for quantizer in (scaled, plain):
+        quantizer.build((None, 20, 3))
+    error = scaled.get_initial_error((2, 3))
+    y, after = scaled.sequence(x, error)
+    expected, _ = plain.sequence(x * gain, error)
+    np.testing.assert_array_equal(to_numpy(y), to_numpy(expected))
+    for t in range(20):
+        step, error = scaled.step(x[:, t], error)
+        np.testing.assert_array_equal(to_numpy(step), to_numpy(y)[:, t])
+    np.testing.assert_array_equal(to_numpy(error), to_numpy(after))
+    again = SigmaDeltaQuantizer.from_config(scaled.get_config())
+    np.testing.assert_array_equal(again.gain, gain)
+
+
+def test_a_memory_that_recurs_on_its_counts_has_no_gain():
+    quantizer = SigmaDeltaQuantizer(resolution=2.0, gain=2.0)
+    with pytest.raises(ValueError, match="without `gain`"):
+        HybridLMU(1, 4, 10, None, memory_quantizer=quantizer, memory_feedback="quantized")

@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 
 from hybrid_lmu import HybridLMU, LegendreMemory, SigmaDelta, activity_report, full_simulation
+from hybrid_lmu.weights import QuantizedWeights, SumOfSigmoids
 
 x = np.random.default_rng(0).normal(size=(16, 24, 2)).astype("float32")
 
@@ -79,6 +80,25 @@ def test_counts_of_all_steps_and_of_the_last():
     assert products[0][f"{readout}/kernel"] == 7 * 5
     assert products[1][f"{readout}/kernel"] == 24 * 7 * 5
     assert [row["neurons"] for row in last.activities] == [8, 6, 7]
+
+
+@pytest.mark.parametrize("resolution", [None, 2.0])
+@pytest.mark.parametrize("return_last", [None, 3])
+def test_quantized_weights_are_simulated_too(return_last, resolution):
+    lmu = HybridLMU(
+        2, 4, 20.0, layers.Dense(5, "relu"), return_last=return_last,
+        memory_resolution=resolution, hidden_resolution=resolution,
+    )  # fmt: skip
+    rule = SumOfSigmoids("ternary")
+    low_bit = [QuantizedWeights(layer, rule) for layer in (lmu, layers.Dense(3))]
+    last = keras.Sequential([keras.Input((24, 2)), *low_bit])
+    every = full_simulation(last)
+    if resolution is None:
+        predictions = [model.predict(x, verbose=0) for model in (last, every)]
+        np.testing.assert_allclose(*predictions, atol=1e-5)
+    rows = {row["name"].split("/")[-1]: row for row in activity_report(every, x).products}
+    assert rows["hidden kernel"]["dense_macs"] == 24 * 8 * 5
+    assert rows["kernel"]["dense_macs"] == (return_last or 24) * 5 * 3
 
 
 def operations_after_the_last_step():

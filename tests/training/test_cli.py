@@ -4,7 +4,7 @@ import keras
 import pytest
 
 from training import cli
-from training.config import MODELS
+from training.config import SEQUENCE_MODELS
 from training.errors import DataNotFound
 
 
@@ -20,7 +20,7 @@ def test_without_options_four_models_on_digits():
 
 def test_all_models_seed_ranges_and_sizes():
     made = configs("--model", "all", "--seeds", "0-2", "7", "--epochs", "3", "--order", "9")
-    assert {c.model for c in made} == set(MODELS)
+    assert {c.model for c in made} == set(SEQUENCE_MODELS)
     assert sorted({c.seed for c in made}) == [0, 1, 2, 7]
     assert {(c.epochs, c.order) for c in made} == {(3, 9)}
 

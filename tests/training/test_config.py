@@ -2,11 +2,19 @@ import dataclasses
 
 import pytest
 
-from training.config import HYBRID_LMUS, MODELS, RECIPES, TASK_NAMES, RunConfig, make_config
+from training.config import (
+    HYBRID_LMUS,
+    RECIPES,
+    TASK_NAMES,
+    RunConfig,
+    make_config,
+    models_of,
+)
 
 
-@pytest.mark.parametrize("task", TASK_NAMES)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "task, model", [(task, model) for task in TASK_NAMES for model in models_of(task)]
+)
 def test_every_task_has_a_recipe_for_every_model(task, model):
     config = make_config(task, model, seed=3)
     assert config.name == f"{task}-{model}-seed3"
@@ -34,6 +42,10 @@ def test_given_options_win_over_the_model_and_the_model_over_the_task():
     [
         (dict(task="mnits"), "`task` must be one of digits, .* received: 'mnits'"),
         (dict(model="rnn"), "`model` must be one of hybrid-lmu, .* received: 'rnn'"),
+        (dict(model="spiking-cnn"), "for the task digits; received: 'spiking-cnn'"),
+        (dict(task="nmnist"), "must be one of spiking-cnn for the task nmnist"),
+        (dict(fold=1), "`task` must be one of nmnist.*received: 'digits'"),
+        (dict(task="nmnist", model="spiking-cnn", fold=5), "`fold` must be one of 0, 1, 2, 3, 4;"),
         (dict(epochs=0), "`epochs` must be an integer >= 1; received: 0"),
         (dict(order=2.5), "`order` must be an integer >= 1; received: 2.5"),
         (dict(theta=0.0), "`theta` must be a finite number > 0; received: 0.0"),

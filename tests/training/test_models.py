@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import hybrid_lmu
-from training.config import HIDDEN, MODELS, READOUTS, ROUNDINGS, make_config
+from training.config import HIDDEN, READOUTS, ROUNDINGS, SEQUENCE_MODELS, make_config
 from training.models import build_model, count_parameters, deviations, solve_units
 from training.tasks import load_task
 
@@ -13,7 +13,7 @@ def digits():
     return load_task("digits")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SEQUENCE_MODELS)
 def test_units_are_those_nearest_to_the_parameters_asked_for(digits, name):
     config = make_config("digits", name, parameters=3000, order=8)
     units = solve_units(config, digits)
@@ -34,7 +34,7 @@ def test_lmu_and_hybrid_lmu_have_the_same_parameters(digits):
     assert len(counts) == 1
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SEQUENCE_MODELS)
 def test_same_seed_same_weights_other_seed_other_weights(digits, name):
     def weights(seed):
         keras.utils.clear_session()
@@ -48,7 +48,7 @@ def test_same_seed_same_weights_other_seed_other_weights(digits, name):
     )
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SEQUENCE_MODELS)
 @pytest.mark.parametrize("hidden", HIDDEN)
 def test_a_readout_for_every_step_or_for_the_last(digits, name, hidden):
     x = digits.test.x[:2]
@@ -109,3 +109,26 @@ def test_resolutions_in_deviations_of_the_memory(digits):
     resolution = keras.ops.convert_to_numpy(quantizer.resolution)
     np.testing.assert_allclose(resolution * spread, config.start_resolution, rtol=1e-4)
     np.testing.assert_allclose(quantizer.limit / spread, 3.0, rtol=1e-4)
+
+
+@pytest.mark.parametrize("model", ["hybrid-lmu", "hybrid-lmu-recurrent", "hybrid-gru", "lstm"])
+@pytest.mark.parametrize("weights", ["binary", "4-bit"])
+def test_low_bit_kernels_are_all_of_them(digits, model, weights):
+    config = make_config("digits", model, weights=weights, parameters=3000, order=8)
+    built = build_model(config, digits, 20)
+    packed = hybrid_lmu.weights.packed_weights(built)
+    kernels = [w.path for w in built.trainable_weights if w.name in ("kernel", "recurrent_kernel")]
+    assert sorted(packed) == sorted(kernels)
+    assert {one.bits for one in packed.values()} == {1 if weights == "binary" else 4}
+    if model.startswith("hybrid-lmu"):
+        scales = np.log2([float(one.scale) for one in packed.values()])
+        np.testing.assert_array_equal(scales, np.rint(scales))
+
+
+def test_exempt_layers_and_rules(digits):
+    config = make_config("digits", "gru", weights="binary", exempt="last", weight_rule="sign")
+    built = build_model(config, digits, 20)
+    assert all("gru" in path for path in hybrid_lmu.weights.packed_weights(built))
+    assert config.name == "digits-gru-binary-sign-last-exempt-seed0"
+    with pytest.raises(ValueError, match="'binary' and .* weight_rule 'sign'"):
+        make_config("digits", "gru", weights="ternary", weight_rule="sign")

@@ -1,0 +1,149 @@
+"""Surrogate gradients: a spike forward, a smooth function's derivative backward.
+
+A spike ``s = [u >= 0]`` has no useful derivative: 0 everywhere but at the threshold. Training takes
+another one, ``ds/du := g(u)``, which is large near the threshold. Which one, is an object that
+every neuron of this package takes as `surrogate`, itself, by name or by its configuration.
+
+Sources: Neftci, Mostafa & Zenke (2019), arXiv:1901.09948, for the method; Fang et al. (2021),
+arXiv:2007.05785, for the arctangent; Jang, Skatchkovsky & Simeone (2020), arXiv:2012.08300, for
+the neurons that use `Boxcar`.
+"""
+
+import math
+import numbers
+
+import keras
+from keras import ops
+
+
+class Surrogate:
+    """Base: a spike with the gradient of `derivative`, which a subclass defines.
+
+    For a file of a model to hold it, a subclass is registered with Keras
+    (`keras.saving.register_keras_serializable`) and has `get_config`.
+    """
+
+    def derivative(self, u):
+        """``g(u)``, elementwise, in the shape and dtype of u."""
+        raise NotImplementedError(f"{type(self).__name__} must define `derivative(u)`.")
+
+    def spike(self, u):
+        """``[u >= 0]`` in the shape and dtype of u; backward ``dL/du = dL/ds g(u)``."""
+
+        @ops.custom_gradient
+        def fire(u):
+            def gradient(*args, upstream=None):
+                upstream = args[0] if upstream is None else upstream
+                return upstream * self.derivative(u)
+
+            return ops.cast(u >= 0, u.dtype), gradient
+
+        return fire(ops.convert_to_tensor(u))
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class ArcTan(Surrogate):
+    """``g(u) = (alpha / 2) / (1 + (pi alpha u / 2)**2)``, the slope of an arctangent.
+
+    Args:
+        alpha: steepness, > 0; the derivative at the threshold is alpha / 2. Default 2.
+
+    Example:
+
+    >>> float(ArcTan(alpha=2.0).derivative(np.zeros((), "float32")))
+    1.0
+    """
+
+    def __init__(self, alpha=2.0):
+        self.alpha = _check_positive("alpha", alpha)
+
+    def derivative(self, u):
+        scaled = (0.5 * math.pi * self.alpha) * u
+        return (0.5 * self.alpha) / (1.0 + scaled * scaled)
+
+    def get_config(self):
+        return {"alpha": self.alpha}
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class Sigmoid(Surrogate):
+    """``g(u) = alpha sigma(alpha u) (1 - sigma(alpha u))``, the slope of a logistic function.
+
+    Args:
+        alpha: steepness, > 0; the derivative at the threshold is alpha / 4. Default 4.
+
+    Example:
+
+    >>> float(Sigmoid(alpha=4.0).derivative(np.zeros((), "float32")))
+    1.0
+    """
+
+    def __init__(self, alpha=4.0):
+        self.alpha = _check_positive("alpha", alpha)
+
+    def derivative(self, u):
+        y = ops.sigmoid(self.alpha * u)
+        return self.alpha * y * (1.0 - y)
+
+    def get_config(self):
+        return {"alpha": self.alpha}
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class Boxcar(Surrogate):
+    """``g(u) = 1 / width if -width / 2 < u <= width / 2 else 0``, the slope of a ramp.
+
+    Args:
+        width: of the window around the threshold, > 0. Default 1.
+
+    Example:
+
+    >>> [float(g) for g in Boxcar().derivative(np.array([-0.5, 0.0, 0.5, 0.6], "float32"))]
+    [0.0, 1.0, 1.0, 0.0]
+    """
+
+    def __init__(self, width=1.0):
+        self.width = _check_positive("width", width)
+
+    def derivative(self, u):
+        inside = ops.logical_and(u > -0.5 * self.width, u <= 0.5 * self.width)
+        return ops.cast(inside, u.dtype) / self.width
+
+    def get_config(self):
+        return {"width": self.width}
+
+
+NAMED = {"arctan": ArcTan, "sigmoid": Sigmoid, "boxcar": Boxcar}
+
+
+def get(surrogate):
+    """Return a `Surrogate` from itself, its name (with the default arguments) or its serialization.
+
+    Example:
+
+    >>> get("boxcar").width
+    1.0
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(surrogate, dict):
+        surrogate = keras.saving.deserialize_keras_object(surrogate)
+    if isinstance(surrogate, str) and surrogate in NAMED:
+        return NAMED[surrogate]()
+    if isinstance(surrogate, Surrogate):
+        return surrogate
+    raise ValueError(
+        f"`surrogate` must be a Surrogate or one of {', '.join(map(repr, NAMED))}; "
+        f"received: {surrogate!r}"
+    )
+
+
+def _check_positive(name, value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:
+        raise ValueError(f"`{name}` must be a finite number > 0; received: {value!r}")
+    return float(value)

@@ -1,0 +1,27 @@
+"""Which layers a layer or model holds."""
+
+import keras
+
+
+def sublayers(layer):
+    """Return the layers that a layer holds in its attributes, in order."""
+    if isinstance(layer, keras.Model):
+        return list(layer.layers)
+    found = {}
+    for value in list(vars(layer).values()):
+        held = isinstance(value, (keras.layers.Layer, list, tuple, dict))
+        for item in keras.tree.flatten(value) if held else []:
+            if isinstance(item, keras.layers.Layer) and item is not layer:
+                found[id(item)] = item
+    return list(found.values())
+
+
+def all_layers(layer):
+    """Return a layer and all that it holds, at any depth, each once."""
+    found, waiting = {}, [layer]
+    while waiting:
+        one = waiting.pop(0)
+        if id(one) not in found:
+            found[id(one)] = one
+            waiting += sublayers(one)
+    return list(found.values())

@@ -1,0 +1,41 @@
+"""What the event tasks share: where their files are, and how files become splits."""
+
+from pathlib import Path
+
+import numpy as np
+
+from training.errors import DataNotFound
+from training.events import stack_frames
+from training.tasks.base import Split
+
+
+def find_folder(task: str, data_dir, names, needed: str, help_text: str) -> Path:
+    """The first of ``<data_dir>/events/<name>`` that holds `needed`; DataNotFound says how to."""
+    if data_dir is None:
+        raise DataNotFound(f"the {task} task needs a data folder. {help_text}")
+    for name in names:
+        folder = Path(data_dir) / "events" / name
+        if (folder / needed).exists():
+            return folder
+    looked = " or ".join(str(Path(data_dir) / "events" / name / needed) for name in names)
+    raise DataNotFound(f"no {looked}. {help_text}")
+
+
+def files_of_classes(folder: Path, classes, suffix: str, help_text: str):
+    """(paths, labels int32) of ``<folder>/<class>/*<suffix>``, sorted by class and name.
+
+    DataNotFound: a class without files.
+    """
+    paths, labels = [], []
+    for label, name in enumerate(classes):
+        found = sorted((folder / name).glob(f"*{suffix}"))
+        if not found:
+            raise DataNotFound(f"no {suffix} files in {folder / name}. {help_text}")
+        paths += found
+        labels += [label] * len(found)
+    return np.array(paths), np.array(labels, "int32")
+
+
+def read_split(paths, labels, read, augment=None, **frames) -> Split:
+    """`read` every file and count its events in frames (options of `event_frames`)."""
+    return Split(stack_frames(map(read, paths), len(paths), **frames), labels, augment=augment)

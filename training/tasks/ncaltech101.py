@@ -1,0 +1,46 @@
+"""N-Caltech101: pictures of Caltech101 seen by an event camera that moves in three saccades."""
+
+from training.events import read_atis
+from training.events.augmentation import objects
+from training.tasks.base import TaskData
+from training.tasks.event_data import files_of_classes, find_folder, read_split
+from training.tasks.splits import split_off
+
+HEIGHT, WIDTH = 180, 240  # recordings are of different sizes, all within this
+DURATION = 320_000  # microseconds
+TEST_SHARE = 0.10
+HELP = (
+    "Get Caltech101.zip from\n"
+    "  https://www.garrickorchard.com/datasets/n-caltech101\n"
+    "unpack it to DIR/events/ncaltech101/Caltech101/<class>/*.bin and pass --data-dir DIR (or set\n"
+    "HYBRID_LMU_DATA=DIR)."
+)
+
+
+def load(data_dir=None, steps: int = 10, factor: int = 4, augment: bool = True) -> TaskData:
+    """[N, 10, 45, 60, 2] counts of events (OFF, ON); a class for each folder, by name.
+
+    From ``<data_dir>/events/ncaltech101/Caltech101``: 101 folders (the background among them).
+    Test: 10 % of each class; validation: 15 % of the rest; both stratified and fixed (the data set
+    has no split of its own). Steps are of equal time over 320 ms. `factor`: pixels a side that
+    become one. Source: Orchard et al. 2015.
+    """
+    folder = find_folder("ncaltech101", data_dir, ("ncaltech101",), "Caltech101", HELP)
+    folder = folder / "Caltech101"
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    paths, labels = files_of_classes(folder, names, ".bin", HELP)
+    rest, test = split_off(labels, TEST_SHARE)
+    train, validation = (rest[rows] for rows in split_off(labels[rest]))
+    options = dict(read=_read, steps=steps, factor=factor, duration=DURATION)
+    return TaskData(
+        name="ncaltech101", kind="classes", per_step=False, outputs=len(names),
+        train=read_split(
+            paths[train], labels[train], augment=objects if augment else None, **options
+        ),
+        validation=read_split(paths[validation], labels[validation], **options),
+        test=read_split(paths[test], labels[test], **options),
+    )  # fmt: skip
+
+
+def _read(path):
+    return read_atis(path, height=HEIGHT, width=WIDTH)
