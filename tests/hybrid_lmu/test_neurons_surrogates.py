@@ -12,7 +12,9 @@ ALL = [ArcTan(), ArcTan(3.0), Sigmoid(), Sigmoid(1.0), Boxcar(), Boxcar(0.5)]
 U = np.array([-2.0, -0.5, -0.25, -1e-3, 0.0, 1e-3, 0.25, 0.5, 2.0], "float32")
 
 
-@pytest.mark.parametrize("surrogate", ALL, ids=repr)
+@pytest.mark.parametrize(
+    "surrogate", ALL, ids=lambda s: "-".join(map(str, s.get_config().values())) + type(s).__name__
+)
 def test_a_spike_is_a_step_with_the_derivative(surrogate):
     spikes = ops.convert_to_numpy(surrogate.spike(U))
     np.testing.assert_array_equal(spikes, U >= 0)
@@ -22,7 +24,9 @@ def test_a_spike_is_a_step_with_the_derivative(surrogate):
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("surrogate", ALL, ids=repr)
+@pytest.mark.parametrize(
+    "surrogate", ALL, ids=lambda s: "-".join(map(str, s.get_config().values())) + type(s).__name__
+)
 def test_the_derivative_is_that_of_a_step_of_height_1(surrogate):
     u = np.linspace(-400, 400, 800_001).astype("float32")
     area = ops.convert_to_numpy(surrogate.derivative(ops.convert_to_tensor(u))).sum() * 1e-3
