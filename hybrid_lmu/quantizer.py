@@ -175,7 +175,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         Returns:
             ``(y, error)``: ``y`` in the dtype of `x`, and the new error in the dtype of `error`.
         """
-        a = self.saturated(self._activity(ops.convert_to_tensor(x)))
+        a = self.saturated(self._activity(x))
         if not self.spiking:
             return a, error
         y, error = self.emit(a, ops.convert_to_tensor(error))
@@ -191,7 +191,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
         return result - ops.cast(lost * (gain - ops.stop_gradient(gain)), result.dtype)
 
     def _activity(self, x):
-        a = self.activation(x)
+        a = self.activation(ops.convert_to_tensor(x))
         return a if self.gain is None else a * ops.convert_to_tensor(self.gain, dtype=a.dtype)
 
     def saturated(self, a):
