@@ -23,7 +23,8 @@ codes, scales and all that is not quantized, in bytes, and how many times smalle
 at 32 bits; the constant matrices of the memory are not in it. Weight x activity bits: bits of the \
 codes times mean activity bits. Additions and other products: effective ones per sequence; the \
 others are of the memory's own step, or have an input or weight that is no integer. Soft: the \
-same network before its staircases are replaced by steps."""
+same network before its staircases are replaced by steps. Bits and products are counted on the \
+first samples of the test set where a row's command has --report-samples."""
 
 
 def is_low_bit(row):
