@@ -72,12 +72,12 @@ class WeightQuantizer(keras.layers.Layer):
         return latent
 
     def code(self, latent):
-        """Integers, float32, of the kernel's shape."""
-        raise NotImplementedError
+        """Integers, float32, of the kernel's shape; for a rule to define."""
+        raise NotImplementedError(f"{type(self).__name__} must define `code(latent)`.")
 
     def scale(self, latent):
-        """A positive factor that broadcasts against the kernel."""
-        raise NotImplementedError
+        """A positive factor that broadcasts against the kernel; for a rule to define."""
+        raise NotImplementedError(f"{type(self).__name__} must define `scale(latent)`.")
 
     def hard(self, latent):
         """The weights at inference, without a gradient to the latent kernel."""
