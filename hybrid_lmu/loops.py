@@ -10,6 +10,8 @@ forward.
 import keras
 from keras import ops
 
+from hybrid_lmu.gradients import custom_gradient
+
 # The derivative of an activation, from its output.
 _SLOPES = (
     (keras.activations.tanh, lambda a: 1.0 - a * a),
@@ -144,12 +146,12 @@ def simple_rnn(cell, z, y, error, quantizer):
     return result, (None if error is None else after[1])
 
 
-@ops.custom_gradient
+@custom_gradient
 def _with_adjoint(z, kernel, y, outputs, slopes):
     """The outputs [time, batch, units] as [batch, time, units], with a gradient to z, U and y."""
 
-    def gradient(*args, upstream=None):
-        upstream = ops.transpose(args[0] if upstream is None else upstream, (1, 0, 2))
+    def gradient(upstream):
+        upstream = ops.transpose(upstream, (1, 0, 2))
         dz, dkernel, dy = _adjoint(upstream, kernel, y, outputs, slopes)
         nothing = ops.zeros_like(outputs)
         return ops.transpose(dz, (1, 0, 2)), dkernel, dy, nothing, nothing
@@ -157,13 +159,13 @@ def _with_adjoint(z, kernel, y, outputs, slopes):
     return ops.transpose(outputs, (1, 0, 2)), gradient
 
 
-@ops.custom_gradient
+@custom_gradient
 def _with_gain_adjoint(z, kernel, y, outputs, slopes, lost, gain):
     """`_with_adjoint`, with the gradient of `SigmaDeltaQuantizer.with_gradient` to the gain, where
     ``lost = y_t - a_t``: ``dgain = - sum_t lost_t (dy_t + U^T dz_{t+1})``."""
 
-    def gradient(*args, upstream=None):
-        upstream = ops.transpose(args[0] if upstream is None else upstream, (1, 0, 2))
+    def gradient(upstream):
+        upstream = ops.transpose(upstream, (1, 0, 2))
         dz, dkernel, dy = _adjoint(upstream, kernel, y, outputs, slopes)
         later = ops.concatenate([dz[1:], ops.zeros_like(dz[:1])], axis=0)
         dy_t = upstream + ops.matmul(later, ops.transpose(kernel))

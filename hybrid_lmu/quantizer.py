@@ -24,6 +24,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from hybrid_lmu.gradients import straight_through
+
 _FRACTION_BITS = 24
 ONE = 2**_FRACTION_BITS  # the errors' grid has this many points in [0, 1)
 
@@ -183,7 +185,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
 
     def with_gradient(self, y, a):
         """The output y with the gradients of an output: that of a, and that to the gain."""
-        result = _straight_through(y, a)
+        result = straight_through(y, a)
         if self.log_gain is None:
             return result
         gain = ops.convert_to_tensor(self.log_gain)
@@ -307,17 +309,6 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
             "limit": None if self.limit is None else self.limit.tolist(),
             "gain": None if self.gain is None else self.gain.tolist(),
         }
-
-
-@ops.custom_gradient
-def _straight_through(y, a):
-    """``y``, with the gradient of ``a``."""
-
-    def gradient(*args, upstream=None):
-        upstream = args[0] if upstream is None else upstream
-        return ops.zeros_like(upstream), upstream
-
-    return y, gradient
 
 
 def _running_sum(x, start):

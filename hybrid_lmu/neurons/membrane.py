@@ -18,6 +18,7 @@ CPU core): a training step takes TensorFlow under XLA 1.4 s by `keras.layers.RNN
 
 from keras import ops
 
+from hybrid_lmu.gradients import custom_gradient
 from hybrid_lmu.neurons.over_time import scan, swap_time, time_mask
 
 
@@ -57,10 +58,9 @@ def _with_adjoint(neuron, x, v, value, slopes, mask, of_last):
     valid = ops.convert_to_tensor(1.0) if mask is None else mask
     valid = ops.cast(valid, x.dtype)
 
-    @ops.custom_gradient
+    @custom_gradient
     def attach(x, v, value, slopes, valid):
-        def gradient(*args, upstream=None):
-            upstream = args[0] if upstream is None else upstream
+        def gradient(upstream):
             g, m = (ops.zeros_like(x), upstream) if of_last else (upstream, ops.zeros_like(v))
             g = g * valid
             slope = slopes * valid

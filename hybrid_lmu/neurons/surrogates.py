@@ -15,6 +15,8 @@ import numbers
 import keras
 from keras import ops
 
+from hybrid_lmu.gradients import custom_gradient
+
 
 class Surrogate:
     """Base: a spike with the gradient of `derivative`, which a subclass defines.
@@ -30,10 +32,9 @@ class Surrogate:
     def spike(self, u):
         """``[u >= 0]`` in the shape and dtype of u; backward ``dL/du = dL/ds g(u)``."""
 
-        @ops.custom_gradient
+        @custom_gradient
         def fire(u):
-            def gradient(*args, upstream=None):
-                upstream = args[0] if upstream is None else upstream
+            def gradient(upstream):
                 return upstream * self.derivative(u)
 
             return ops.cast(u >= 0, u.dtype), gradient

@@ -17,6 +17,7 @@ import numpy as np
 from keras import ops
 
 from hybrid_lmu import chunks
+from hybrid_lmu.gradients import custom_gradient
 from hybrid_lmu.neurons.cell import check_time_constant
 from hybrid_lmu.neurons.over_time import scan, swap_time, time_mask
 
@@ -145,10 +146,9 @@ class SynapticFilter:
     def _with_adjoint(self, x, p, q, both, valid):
         """P and Q of all steps, [time, 2, ...], with their gradient to x and the first states."""
 
-        @ops.custom_gradient
+        @custom_gradient
         def attach(x, p, q, both, valid):
-            def gradient(*args, upstream=None):
-                upstream = args[0] if upstream is None else upstream
+            def gradient(upstream):
 
                 def backward(after, at):
                     (dp, dq), (to_p, to_q, m) = after, at

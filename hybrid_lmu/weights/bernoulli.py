@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from hybrid_lmu.checks import check_choice
+from hybrid_lmu.gradients import custom_gradient
 from hybrid_lmu.weights import bernoulli_rule as rule
 from hybrid_lmu.weights.quantizer import WeightQuantizer, check_kernel, sign
 from hybrid_lmu.weights.straight_through import check_scale, check_size, fan_in_scale
@@ -136,10 +137,9 @@ class Bernoulli(WeightQuantizer):
 def _relaxed(natural, noise, temperature, clip):
     """The relaxed sample, with the gradient to the mean as gradient to `natural`."""
 
-    @ops.custom_gradient
+    @custom_gradient
     def sample(natural):
-        def gradient(*args, upstream=None):
-            upstream = args[0] if upstream is None else upstream
+        def gradient(upstream):
             return upstream * rule.reparameterization_factor(natural, noise, temperature, clip)
 
         return rule.relaxed_sample(natural, noise, temperature), gradient
@@ -150,10 +150,9 @@ def _relaxed(natural, noise, temperature, clip):
 def _with_natural_gradient(natural, prior):
     """The sum of the divergences, with their gradient to the means as gradient to `natural`."""
 
-    @ops.custom_gradient
+    @custom_gradient
     def divergence(natural):
-        def gradient(*args, upstream=None):
-            upstream = args[0] if upstream is None else upstream
+        def gradient(upstream):
             return upstream * rule.kl_gradient(natural, prior)
 
         return ops.sum(rule.kl_divergence(natural, prior)), gradient

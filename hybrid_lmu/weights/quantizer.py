@@ -128,14 +128,3 @@ def check_kernel(name, latent):
             f"received a kernel of shape {latent.shape} of zeros."
         )
     return latent
-
-
-@ops.custom_gradient
-def with_gradient_of(value, latent):
-    """``value``, with the gradient of ``latent`` (both of one shape)."""
-
-    def gradient(*args, upstream=None):
-        upstream = args[0] if upstream is None else upstream
-        return ops.zeros_like(upstream), upstream
-
-    return value, gradient

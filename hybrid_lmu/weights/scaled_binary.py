@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from hybrid_lmu.checks import check_choice
+from hybrid_lmu.gradients import custom_gradient
 from hybrid_lmu.weights.quantizer import WeightQuantizer, check_kernel, sign
 
 
@@ -80,14 +81,13 @@ def _mean_size(latent):
 def _scaled_sign(latent, share):
     """``a * sign(latent)`` with the gradient of `ScaledBinary`, times `share`."""
 
-    @ops.custom_gradient
+    @custom_gradient
     def weights(latent):
         scale, signs = _mean_size(latent), sign(latent)
         axes = tuple(range(len(latent.shape) - 1))
         n = int(np.prod(latent.shape[:-1]))
 
-        def gradient(*args, upstream=None):
-            upstream = args[0] if upstream is None else upstream
+        def gradient(upstream):
             of_scale = signs * ops.sum(signs * upstream, axis=axes, keepdims=True) / n
             within = ops.cast(ops.abs(latent) <= 1.0, upstream.dtype)
             return share * (scale * within * upstream + of_scale)

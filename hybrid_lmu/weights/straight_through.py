@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu.weights.quantizer import WeightQuantizer, sign, with_gradient_of
+from hybrid_lmu.gradients import straight_through
+from hybrid_lmu.weights.quantizer import WeightQuantizer, sign
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -44,7 +45,7 @@ class StraightThroughSign(WeightQuantizer):
         return self.factor == "fan_in"
 
     def call(self, latent, training=False):
-        return self._scale * with_gradient_of(sign(latent), latent)
+        return self._scale * straight_through(sign(latent), latent)
 
     def code(self, latent):
         return sign(latent)

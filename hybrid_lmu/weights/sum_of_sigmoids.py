@@ -5,12 +5,12 @@ import numpy as np
 from keras import ops
 
 from hybrid_lmu.checks import check_choice
+from hybrid_lmu.gradients import custom_gradient, straight_through
 from hybrid_lmu.weights.levels import check_levels, kmeans_boundaries, midpoints
 from hybrid_lmu.weights.quantizer import (
     WeightQuantizer,
     check_kernel,
     keep_nan,
-    with_gradient_of,
 )
 
 
@@ -182,7 +182,7 @@ def _staircase(scaled, levels, biases, temperature, wide):
     By hand, so that the slope alone is kept for the backward pass, and not every sigmoid.
     """
 
-    @ops.custom_gradient
+    @custom_gradient
     def staircase(scaled):
         value, slope = float(levels[0]), 0.0
         for i, height in _heights(levels):
@@ -191,8 +191,7 @@ def _staircase(scaled, levels, biases, temperature, wide):
             flat = ops.sigmoid(scaled - biases[i]) if wide else step
             slope = slope + height * flat * (1.0 - flat)
 
-        def gradient(*args, upstream=None):
-            upstream = args[0] if upstream is None else upstream
+        def gradient(upstream):
             return upstream * temperature * slope
 
         return value, gradient
@@ -205,7 +204,7 @@ def _nearest_power_of_two(x):
     exponent = ops.cast(ops.clip(ops.round(ops.log2(ops.stop_gradient(x))), -30, 30), "int32")
     # From a table: a power that a backend computes may be off in the last place.
     table = ops.convert_to_tensor(np.exp2(np.arange(-30, 31)).astype("float32"))
-    return with_gradient_of(ops.take(table, exponent + 30), x)
+    return straight_through(ops.take(table, exponent + 30), x)
 
 
 def _heights(levels):

@@ -299,7 +299,7 @@ def test_nan_is_not_hidden_by_a_sign():
     [
         (lambda: QuantizedWeights(keras.layers.Dense(2)), "must be given; received None"),
         (lambda: QuantizedWeights(keras.layers.GRUCell(2), SumOfSigmoids()), "not a cell"),
-        (lambda: QuantizedWeights(model_of(keras.layers.GRU(4)), SumOfSigmoids()), "must be a Keras layer"),
+        (lambda: QuantizedWeights(model_of(keras.layers.GRU(4)), SumOfSigmoids()), "a Keras layer"),
         (lambda: QuantizedWeights(keras.layers.Dense(2), "binary"), "received: 'binary'"),
         (
             lambda: QuantizedWeights(keras.layers.Dense(2), SumOfSigmoids(), exempt="kernel")(x),
