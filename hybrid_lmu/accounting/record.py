@@ -212,6 +212,7 @@ class _Probe(keras.Model):
     def call(self, inputs):
         recorder = self.recorder
         recorder.tape = tape = Tape()
+        inputs = _in_declared_dtypes(self.model, inputs)
         tape.start(inputs)
         with contextlib.ExitStack() as stack:
             stack.enter_context(watched_casts(tape))
@@ -222,3 +223,29 @@ class _Probe(keras.Model):
             self.model(inputs, training=False)
         tape.forget()
         return tape.tensors
+
+
+def _in_declared_dtypes(model, inputs):
+    """Integer inputs (such as uint8 pixels) as numbers of the dtype that the model declares.
+
+    A functional model casts them itself, to tensors of which the tape would know nothing.
+    """
+    declared = getattr(model, "inputs", None)
+    if not declared:
+        return inputs
+    names = sorted(inputs) if isinstance(inputs, dict) else []
+    by_name = {tensor.name: tensor for tensor in declared}
+    if names and set(names) <= set(by_name):
+        declared = [by_name[name] for name in names]
+    arrays = keras.tree.flatten(inputs)  # of a dictionary: in the order of its sorted names
+    if len(arrays) != len(declared):
+        return inputs
+    cast = [
+        keras.ops.cast(x, tensor.dtype) if _is_integer(x) else x
+        for x, tensor in zip(arrays, declared, strict=True)
+    ]
+    return keras.tree.pack_sequence_as(inputs, cast)
+
+
+def _is_integer(x):
+    return "int" in keras.backend.standardize_dtype(x.dtype)

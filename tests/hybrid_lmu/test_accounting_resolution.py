@@ -259,3 +259,25 @@ def test_casts_keep_the_resolution():
     report = activity_report(keras.Model(x, nested(spikes)), real(5, 4, 3))
     assert rows(report)["inner/head/kernel"]["input_resolution"] == 4
     assert keras.DTypePolicy.convert_input.__closure__ is None  # as it was before
+
+
+def test_inputs_of_an_integer_dtype_are_the_numbers_they_hold():
+    a, b = keras.Input((3,), name="b"), keras.Input((3,), name="a")
+    model = keras.Model([a, b], layers.Dense(2, name="dense")(layers.Concatenate()([a, b])))
+    x = np.random.RandomState(0).randint(0, 3, (8, 6))
+
+    def inputs(dtype):
+        return {"b": x[:, :3].astype(dtype), "a": x[:, 3:].astype("float32")}
+
+    (expected,) = activity_report(model, inputs("float32")).products
+    (row,) = activity_report(model, inputs("uint8")).products
+    assert row == expected
+    assert row["effective_acs"] > 0 and row["effective_macs"] == 0
+    (row,) = activity_report(model, list(inputs("int32").values())).products
+    assert row == expected
+    # A Sequential declares its input, too.
+    images = sequential(keras.Input((4, 4, 1)), layers.Conv2D(2, 3, name="conv"))
+    x = np.arange(16, dtype="uint8").reshape(1, 4, 4, 1) % 3
+    (expected,) = activity_report(images, x.astype("float32")).products
+    assert activity_report(images, x).products == [expected]
+    assert expected["effective_macs"] == 0
