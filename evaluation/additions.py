@@ -9,24 +9,6 @@ import numpy as np
 _POSITIONS = 512  # columns at a time, so that they stay in the processor's cache
 
 
-def digit_planes(codes):
-    """Return ``[(shift, plane)]`` with planes of -1, 0, +1 and ``codes = sum(plane << shift)``.
-
-    With as few nonzero digits as there can be (no two neighbours): 7 = 8 - 1.
-
-    >>> [(shift, plane.tolist()) for shift, plane in digit_planes(np.array([7, -2]))]
-    [(0, [-1, 0]), (1, [0, -1]), (3, [1, 0])]
-    """
-    left, shift, planes = np.asarray(codes, "int64"), 0, []
-    while np.any(left):
-        digit = np.where(left % 2 == 0, 0, np.where(left % 4 == 3, -1, 1))
-        if np.any(digit):
-            planes.append((shift, digit.astype("int8")))
-        left = (left - digit) >> 1
-        shift += 1
-    return planes
-
-
 def products_by_addition(counts, codes):
     """``counts @ codes`` without a multiplication.
 
@@ -37,6 +19,8 @@ def products_by_addition(counts, codes):
     Returns:
         int32 [positions, outputs].
     """
+    from hybrid_lmu.accounting import digit_planes
+
     columns = np.ascontiguousarray(np.asarray(counts, "int32").T)
     sums = np.zeros((codes.shape[1], columns.shape[1]), "int32")
     planes = [

@@ -1,8 +1,9 @@
 """Accounting: bits of activities, products by kind, footprint and energy of any Keras model."""
 
 from hybrid_lmu.accounting import low_bit, spiking  # noqa: F401 - they register their rules
-from hybrid_lmu.accounting.bits import CountStatistics, signed_digits
+from hybrid_lmu.accounting.bits import CountStatistics
 from hybrid_lmu.accounting.cells import register_cell
+from hybrid_lmu.accounting.digits import digit_planes, signed_digits
 from hybrid_lmu.accounting.energy import PRESETS, EnergyPreset, register_preset
 from hybrid_lmu.accounting.layers import register_layer
 from hybrid_lmu.accounting.report import (
@@ -23,5 +24,6 @@ __all__ = [
     "register_cell",
     "register_layer",
     "register_preset",
+    "digit_planes",
     "signed_digits",
 ]

@@ -26,22 +26,6 @@ def bit_length(counts):
     return np.frexp(np.abs(np.asarray(counts, dtype="float64")))[1].astype("int64")
 
 
-def signed_digits(codes):
-    """Number of nonzero digits of integers in the digits -1, 0, +1, as few as there can be.
-
-    >>> signed_digits(np.array([0, 1, -3, 7, 11])).tolist()  # 3 = 4 - 1, 11 = 8 + 4 - 1
-    [0, 1, 2, 2, 3]
-    """
-    left = np.abs(np.asarray(codes, "int64"))
-    digits = np.zeros_like(left)
-    while np.any(left):
-        odd = left % 2 == 1
-        # An odd number ends in +1, or in -1 where that leaves a multiple of 4.
-        left = np.where(odd, left - np.where(left % 4 == 3, -1, 1), left) // 2
-        digits += odd
-    return digits
-
-
 class CountStatistics:
     """Statistics of the counts of one activity, in memory that does not grow with the data.
 

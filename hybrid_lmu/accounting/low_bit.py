@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from keras import ops
 
-from hybrid_lmu.accounting.bits import signed_digits
+from hybrid_lmu.accounting.digits import signed_digits
 from hybrid_lmu.accounting.layers import CHECKED, find_rule, register_layer
 
 

@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 
-from hybrid_lmu.accounting.bits import CountStatistics, signed_digits
+from hybrid_lmu.accounting.bits import CountStatistics
+from hybrid_lmu.accounting.digits import signed_digits
 
 _TOLERANCE = 1e-3
 _LARGEST_RAW_CODE = 15

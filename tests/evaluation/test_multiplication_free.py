@@ -8,20 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import hybrid_lmu
-from evaluation.additions import digit_planes, products_by_addition
+from evaluation.additions import products_by_addition
 from evaluation.multiplication_free import NotLowBit, rerun
 from hybrid_lmu.weights import QuantizedWeights, SumOfSigmoids, uniform_levels
 
 small = st.integers(-127, 127)
-
-
-@given(hnp.arrays("int64", (3, 4), elements=small))
-def test_digits_make_up_the_codes(codes):
-    planes = digit_planes(codes)
-    total = sum((plane.astype("int64") << shift for shift, plane in planes), np.zeros_like(codes))
-    np.testing.assert_array_equal(total, codes)
-    for (shift, plane), (next_shift, following) in zip(planes, planes[1:], strict=False):
-        assert not np.any((plane != 0) & (following != 0) & (next_shift == shift + 1))
 
 
 @settings(deadline=None, max_examples=30)

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from hybrid_lmu import HybridLMU, SigmaDelta, SigmaDeltaQuantizer
-from hybrid_lmu.accounting import activity_report, signed_digits
+from hybrid_lmu.accounting import activity_report, digit_planes, signed_digits
 from hybrid_lmu.weights import QuantizedWeights, SumOfSigmoids, packed_weights, uniform_levels
 
 x = np.random.default_rng(0).normal(size=(3, 10, 4)).astype("float32")
@@ -38,6 +39,15 @@ def test_signed_digits_are_as_few_as_can_be(code):
         return 1 + min(fewest((n - 1) // 2), fewest((n + 1) // 2))
 
     assert signed_digits(code) == fewest(abs(code))
+
+
+@given(hnp.arrays("int64", (3, 4), elements=st.integers(-127, 127)))
+def test_digits_make_up_the_codes(codes):
+    planes = digit_planes(codes)
+    total = sum((plane.astype("int64") << shift for shift, plane in planes), np.zeros_like(codes))
+    np.testing.assert_array_equal(total, codes)
+    for (shift, plane), (next_shift, following) in zip(planes, planes[1:], strict=False):
+        assert not np.any((plane != 0) & (following != 0) & (next_shift == shift + 1))
 
 
 @pytest.mark.parametrize("levels", ["binary", "ternary", uniform_levels(3)])
