@@ -4,8 +4,10 @@ import argparse
 import importlib.util
 import os
 import sys
+from pathlib import Path
 
-from training.cli import BACKENDS
+from evaluation.runs import RunError, load_run
+from training.cli import BACKENDS, make_parser
 from training.errors import TrainingError
 from training.startup import describe_engine, prepare_environment
 
@@ -20,6 +22,39 @@ def count(text):
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected an integer >= 1; received: {text}")
     return int(text)
+
+
+def add_run(parser):
+    """Add the arguments of a command that works on one trained run: RUN and --data-dir."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder with its best.keras")
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", default=make_parser().get_default("data_dir"),
+        help="prepared data (default: as for `python -m training`)",
+    )  # fmt: skip
+
+
+def open_run(args):
+    """The run, task data and best model that the arguments of `add_run` name; Keras is started.
+
+    The model simulates every step.
+
+    Raises:
+        RunError: no run, no best.keras, or one that cannot be read.
+        TrainingError: no data, or no such backend.
+    """
+    run = load_run(args.run)
+    if run.best_model is None:
+        raise RunError(f"{run.path} has no best.keras; expected a run with its trained model")
+    note(start_backend(run))
+    from evaluation.figures import ModelUnreadable, load
+    from training.tasks import load_task
+
+    config = run.config
+    task = load_task(run.task, args.data_dir, config.get("permutation", 0), config.get("fold"))
+    try:
+        return run, task, load(run)
+    except ModelUnreadable as e:
+        raise RunError(f"cannot read {run.best_model}: {e}") from e
 
 
 def start_backend(run):

@@ -11,14 +11,12 @@ additions is listed: the step of the memory, and the neurons. Exit status 1 if a
 import argparse
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
 from evaluation.additions import products_by_addition
-from evaluation.commands import count, note, start_backend
-from evaluation.runs import RunError, load_run
-from training.cli import make_parser as training_parser
+from evaluation.commands import add_run, count, note, open_run
+from evaluation.runs import RunError
 from training.errors import TrainingError
 
 BATCH = 20
@@ -137,10 +135,7 @@ def parser():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("run", type=Path, metavar="RUN", help="run folder with its best.keras")
-    p.add_argument("--data-dir", type=Path, metavar="DIR",
-                   default=training_parser().get_default("data_dir"),
-                   help="prepared data (default: as for `python -m training`)")  # fmt: skip
+    add_run(p)
     p.add_argument("--samples", type=count, metavar="N", default=1000,
                    help="the first N test sequences (default: 1000)")  # fmt: skip
     return p
@@ -150,20 +145,7 @@ def main(argv=None):
     """Command line. Returns the exit status: 0, or 1 if anything differs or on an error."""
     args = parser().parse_args(argv)
     try:
-        run = load_run(args.run)
-        if run.best_model is None:
-            raise RunError(f"{run.path} has no best.keras; expected a run with its trained model")
-        note(start_backend(run))
-        from evaluation.figures import ModelUnreadable, load
-        from training.tasks import load_task
-
-        task = load_task(
-            run.task, args.data_dir, run.config.get("permutation", 0), run.config.get("fold")
-        )
-        try:
-            model = load(run)
-        except ModelUnreadable as e:
-            raise RunError(f"cannot read {run.best_model}: {e}") from e
+        _, task, model = open_run(args)
         return _tell(model, task.test.x[: args.samples])
     except (RunError, TrainingError, ValueError) as e:
         print(f"error: {e}", file=sys.stderr)

@@ -8,37 +8,25 @@ random first errors of the quantizers explain.
 import argparse
 import sys
 import time
-from pathlib import Path
 
-from evaluation.commands import count, note, start_backend
-from evaluation.runs import RunError, load_run
-from training.cli import make_parser as training_parser
+from evaluation.commands import add_run, count, open_run
+from evaluation.runs import RunError
 from training.errors import TrainingError
 
 BATCH = 100
 KEYS = ("activity_bits", "significant_bits")
 
 
-def remeasure(run, task, samples=None):
-    """Score, bits and size of the run's best model on the test split of `task` (`TaskData`).
+def remeasure(run, task, model, samples=None):
+    """Score, bits and size of the run's best `model` on the test split of `task` (`TaskData`).
 
     `samples`: count bits on that many first ones. Default: as many as the record, all of them as
     a rule. Returns {"test", "activity", "parameters"}, as in metrics.json.
-
-    Raises:
-        RunError: no best.keras, or one that cannot be read.
     """
-    from evaluation.figures import ModelUnreadable, load
     from hybrid_lmu.accounting import activity_report
     from training.models import count_parameters
     from training.scores import evaluate
 
-    if run.best_model is None:
-        raise RunError(f"{run.path} has no best.keras; expected a run with its trained model")
-    try:
-        model = load(run)  # it simulates every step
-    except ModelUnreadable as e:
-        raise RunError(f"cannot read {run.best_model}: {e}") from e
     counted = samples or run.config.get("report_samples")
     report = activity_report(model, task.test.x[:counted], batch_size=BATCH)
     return {
@@ -116,10 +104,7 @@ def parser():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("run", type=Path, metavar="RUN", help="run folder with its best.keras")
-    p.add_argument("--data-dir", type=Path, metavar="DIR",
-                   default=training_parser().get_default("data_dir"),
-                   help="prepared data (default: as for `python -m training`)")  # fmt: skip
+    add_run(p)
     p.add_argument("--samples", type=count, metavar="N",
                    help="count bits on the first N test samples (default: as recorded, all); "
                    "the score is of all")  # fmt: skip
@@ -130,17 +115,9 @@ def main(argv=None):
     """Command line. Returns the exit status: 0, or 1 if the numbers differ or on an error."""
     args = parser().parse_args(argv)
     try:
-        run = load_run(args.run)
-        if run.best_model is None:
-            raise RunError(f"{run.path} has no best.keras; expected a run with its trained model")
-        note(start_backend(run))
-        from training.tasks import load_task
-
+        run, task, model = open_run(args)
         started = time.monotonic()
-        task = load_task(
-            run.task, args.data_dir, run.config.get("permutation", 0), run.config.get("fold")
-        )
-        measured = remeasure(run, task, args.samples)
+        measured = remeasure(run, task, model, args.samples)
     except (RunError, TrainingError, ValueError) as e:
         print(f"error: {e}", file=sys.stderr)
         return 1
