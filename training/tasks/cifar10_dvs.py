@@ -8,7 +8,7 @@ from training.errors import DataNotFound
 from training.events import read_aedat2
 from training.events.augmentation import objects
 from training.tasks.base import TaskData
-from training.tasks.event_data import files_of_classes, find_folder, read_split
+from training.tasks.event_data import files_of_classes, find_folder, read_splits
 from training.tasks.splits import split_off
 
 CLASSES = (
@@ -40,15 +40,12 @@ def load(data_dir=None, steps: int = 10, factor: int = 2, augment: bool = True) 
         if set(labels[part]) != set(range(len(CLASSES))):
             raise DataNotFound(f"{folder} lacks the files {numbers} of a class. {HELP}")
     train, validation = (rest[rows] for rows in split_off(labels[rest]))
-    options = dict(read=read_aedat2, steps=steps, factor=factor, by="number")
-    return TaskData(
-        name="cifar10-dvs", kind="classes", per_step=False, outputs=len(CLASSES),
-        train=read_split(
-            paths[train], labels[train], augment=objects if augment else None, **options
-        ),
-        validation=read_split(paths[validation], labels[validation], **options),
-        test=read_split(paths[test], labels[test], **options),
+    splits = read_splits(
+        paths, labels, {"train": train, "validation": validation, "test": test},
+        augment=objects if augment else None, read=read_aedat2, steps=steps, factor=factor,
+        by="number",
     )  # fmt: skip
+    return TaskData("cifar10-dvs", "classes", per_step=False, outputs=len(CLASSES), **splits)
 
 
 def _number(path):

@@ -36,6 +36,19 @@ def files_of_classes(folder: Path, classes, suffix: str, help_text: str):
     return np.array(paths), np.array(labels, "int32")
 
 
+def read_splits(paths, labels, splits, augment=None, **options) -> dict[str, Split]:
+    """``{"train", "validation", "test"}`` by `read_split` from ``splits = {part: rows}``.
+
+    `augment` is for training alone.
+    """
+    return {
+        part: read_split(
+            paths[rows], labels[rows], augment=augment if part == "train" else None, **options
+        )
+        for part, rows in splits.items()
+    }
+
+
 def read_split(paths, labels, read, augment=None, **frames) -> Split:
     """`read` every file and count its events in frames (options of `event_frames`)."""
     return Split(stack_frames(map(read, paths), len(paths), **frames), labels, augment=augment)

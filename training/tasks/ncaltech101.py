@@ -3,7 +3,7 @@
 from training.events import read_atis
 from training.events.augmentation import objects
 from training.tasks.base import TaskData
-from training.tasks.event_data import files_of_classes, find_folder, read_split
+from training.tasks.event_data import files_of_classes, find_folder, read_splits
 from training.tasks.splits import split_off
 
 HEIGHT, WIDTH = 180, 240  # recordings are of different sizes, all within this
@@ -31,15 +31,12 @@ def load(data_dir=None, steps: int = 10, factor: int = 4, augment: bool = True) 
     paths, labels = files_of_classes(folder, names, ".bin", HELP)
     rest, test = split_off(labels, TEST_SHARE)
     train, validation = (rest[rows] for rows in split_off(labels[rest]))
-    options = dict(read=_read, steps=steps, factor=factor, duration=DURATION)
-    return TaskData(
-        name="ncaltech101", kind="classes", per_step=False, outputs=len(names),
-        train=read_split(
-            paths[train], labels[train], augment=objects if augment else None, **options
-        ),
-        validation=read_split(paths[validation], labels[validation], **options),
-        test=read_split(paths[test], labels[test], **options),
+    splits = read_splits(
+        paths, labels, {"train": train, "validation": validation, "test": test},
+        augment=objects if augment else None, read=_read, steps=steps, factor=factor,
+        duration=DURATION,
     )  # fmt: skip
+    return TaskData("ncaltech101", "classes", per_step=False, outputs=len(names), **splits)
 
 
 def _read(path):
