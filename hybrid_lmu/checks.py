@@ -60,6 +60,17 @@ def check_positive_integer(name, value):
     return int(value)
 
 
+def check_positive(name, value, others=""):
+    """Return `value` as float; raise ValueError unless it is a finite number > 0.
+
+    `others`: what else is allowed, for the message.
+    """
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):
+        raise ValueError(f"`{name}` must be a finite number > 0{others}; received: {value!r}")
+    return float(value)
+
+
 def check_choice(name, value, choices):
     """Return `value`; raise ValueError unless it is one of `choices`."""
     if value not in choices:

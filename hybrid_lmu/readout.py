@@ -1,11 +1,9 @@
 """Readouts of spiking networks over several steps."""
 
-import numbers
-
 import keras
 from keras import ops
 
-from hybrid_lmu.checks import check_rank
+from hybrid_lmu.checks import check_positive, check_rank
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -30,12 +28,7 @@ class LeakyAverage(keras.layers.Layer):
 
     def __init__(self, time_constant, **kwargs):
         super().__init__(**kwargs)
-        number = isinstance(time_constant, numbers.Real)
-        if not (number and 0 < time_constant < float("inf")):
-            raise ValueError(
-                f"`time_constant` must be a finite number of steps > 0; received: {time_constant!r}"
-            )
-        self.time_constant = float(time_constant)
+        self.time_constant = check_positive("time_constant", time_constant)
 
     def build(self, input_shape):
         check_rank(self, input_shape, 3, "[batch, time, features]")

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu.checks import check_choice, check_positive_integer
+from hybrid_lmu.checks import check_choice, check_positive, check_positive_integer
 from hybrid_lmu.local_learning import steps
 from hybrid_lmu.local_learning.connections import as_connection
 from hybrid_lmu.local_learning.functional import on_backend
@@ -85,8 +85,7 @@ class LocalSpikingNetwork(keras.Model):
         if isinstance(burn_in, bool) or not isinstance(burn_in, int) or burn_in < 0:
             raise ValueError(f"`burn_in` must be an integer >= 0; received: {burn_in!r}")
         for name, tau in (("tau_mem", tau_mem), ("tau_syn", tau_syn), ("tau_ref", tau_ref)):
-            if not np.isfinite(tau) or tau <= 0:
-                raise ValueError(f"`{name}` must be finite and > 0; received: {tau!r}")
+            check_positive(name, tau)
         super().__init__(**{"dtype": "float32", **kwargs})
         if self.dtype_policy.name != "float32":
             raise ValueError(

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from hybrid_lmu.checks import check_positive
 from hybrid_lmu.weights import bernoulli_rule
 
 
@@ -64,8 +65,8 @@ class StraightThroughRule(_BinaryRule):
     """
 
     def __init__(self, initial_latent=10.0, clip=None):
-        self.initial_latent = _positive("initial_latent", initial_latent)
-        self.clip = None if clip is None else _positive("clip", clip)
+        self.initial_latent = check_positive("initial_latent", initial_latent)
+        self.clip = None if clip is None else check_positive("clip", clip, " or None")
         self._config = {"initial_latent": initial_latent, "clip": clip}
 
     def updated(self, latent, gradient, noise, learning_rate):
@@ -99,11 +100,11 @@ class BayesianRule(_BinaryRule):
     stochastic = True
 
     def __init__(self, temperature=1.0, rho=5e-4, prior=0.5, initial_latent=10.0, clip=None):
-        self.temperature = _positive("temperature", temperature)
+        self.temperature = check_positive("temperature", temperature)
         self.rho = _not_negative("rho", rho)
         self.natural_prior = bernoulli_rule.natural_parameter(prior)
-        self.initial_latent = _positive("initial_latent", initial_latent)
-        self.clip = None if clip is None else _positive("clip", clip)
+        self.initial_latent = check_positive("initial_latent", initial_latent)
+        self.clip = None if clip is None else check_positive("clip", clip, " or None")
         self._config = {
             "temperature": temperature, "rho": rho, "prior": prior,
             "initial_latent": initial_latent, "clip": clip,
@@ -143,7 +144,7 @@ class FullPrecisionRule(_Rule):
     """
 
     def __init__(self, initial_latent=1.0):
-        self.initial_latent = _positive("initial_latent", initial_latent)
+        self.initial_latent = check_positive("initial_latent", initial_latent)
         self._config = {"initial_latent": initial_latent}
 
     def initial(self, shape, random):
@@ -165,12 +166,6 @@ def check_rule(rule):
         names = ", ".join(f"{kind.__name__}()" for kind in RULES)
         raise ValueError(f"`rule` must be one of {names}; received: {rule!r}")
     return rule
-
-
-def _positive(name, value):
-    if not isinstance(value, numbers.Real) or not np.isfinite(value) or value <= 0:
-        raise ValueError(f"`{name}` must be finite and > 0; received: {value!r}")
-    return float(value)
 
 
 def _not_negative(name, value):

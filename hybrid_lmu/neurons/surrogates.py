@@ -10,11 +10,11 @@ the neurons that use `Boxcar`.
 """
 
 import math
-import numbers
 
 import keras
 from keras import ops
 
+from hybrid_lmu.checks import check_positive
 from hybrid_lmu.gradients import custom_gradient
 
 
@@ -60,7 +60,7 @@ class ArcTan(Surrogate):
     """
 
     def __init__(self, alpha=2.0):
-        self.alpha = _check_positive("alpha", alpha)
+        self.alpha = check_positive("alpha", alpha)
 
     def derivative(self, u):
         scaled = (0.5 * math.pi * self.alpha) * u
@@ -84,7 +84,7 @@ class Sigmoid(Surrogate):
     """
 
     def __init__(self, alpha=4.0):
-        self.alpha = _check_positive("alpha", alpha)
+        self.alpha = check_positive("alpha", alpha)
 
     def derivative(self, u):
         y = ops.sigmoid(self.alpha * u)
@@ -108,7 +108,7 @@ class Boxcar(Surrogate):
     """
 
     def __init__(self, width=1.0):
-        self.width = _check_positive("width", width)
+        self.width = check_positive("width", width)
 
     def derivative(self, u):
         inside = ops.logical_and(u > -0.5 * self.width, u <= 0.5 * self.width)
@@ -142,9 +142,3 @@ def get(surrogate):
         f"`surrogate` must be a Surrogate or one of {', '.join(map(repr, NAMED))}; "
         f"received: {surrogate!r}"
     )
-
-
-def _check_positive(name, value):
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:
-        raise ValueError(f"`{name}` must be a finite number > 0; received: {value!r}")
-    return float(value)

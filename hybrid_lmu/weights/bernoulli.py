@@ -6,12 +6,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu.checks import check_choice
+from hybrid_lmu.checks import check_choice, check_positive
 from hybrid_lmu.gradients import custom_gradient
 from hybrid_lmu.weights import bernoulli_rule as rule
 from hybrid_lmu.weights.quantizer import WeightQuantizer, check_kernel, sign
-from hybrid_lmu.weights.straight_through import check_scale, check_size, fan_in_scale
-from hybrid_lmu.weights.sum_of_sigmoids import check_temperature
+from hybrid_lmu.weights.straight_through import check_scale, fan_in_scale
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -69,15 +68,15 @@ class Bernoulli(WeightQuantizer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.temperature_of_samples = check_temperature(temperature)
+        self.temperature_of_samples = check_positive("temperature", temperature)
         if not isinstance(rho, numbers.Real) or not (np.isfinite(rho) and rho >= 0):
             raise ValueError(f"`rho` must be a finite number >= 0; received: {rho!r}")
         self.rho = float(rho)
         self.prior = prior
         self.natural_prior = rule.natural_parameter(prior)
         self.factor = check_scale(scale)
-        self.initial = None if initial is None else check_size("initial", initial)
-        self.clip = None if clip is None else check_size("clip", clip)
+        self.initial = None if initial is None else check_positive("initial", initial, " or None")
+        self.clip = None if clip is None else check_positive("clip", clip, " or None")
         self.inference = check_choice("inference", inference, self.inferences)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from hybrid_lmu.checks import check_positive
 from hybrid_lmu.gradients import straight_through
 from hybrid_lmu.weights.quantizer import WeightQuantizer, sign
 
@@ -32,7 +33,7 @@ class StraightThroughSign(WeightQuantizer):
     def __init__(self, scale="fan_in", clip=None, **kwargs):
         super().__init__(**kwargs)
         self.factor = check_scale(scale)
-        self.clip = None if clip is None else check_size("clip", clip)
+        self.clip = None if clip is None else check_positive("clip", clip, " or None")
 
     def build(self, shape):
         self._scale = fan_in_scale(shape) if self.factor == "fan_in" else self.factor
@@ -66,12 +67,4 @@ def check_scale(scale):
     """Return ``"fan_in"`` or a float > 0; raise ValueError for anything else."""
     if isinstance(scale, str) and scale == "fan_in":
         return scale
-    return check_size("scale", scale, " or 'fan_in'")
-
-
-def check_size(name, value, others=" or None"):
-    """Return a float; raise ValueError unless it is a finite number > 0."""
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not (number and np.isfinite(value) and value > 0):
-        raise ValueError(f"`{name}` must be a finite number > 0{others}; received: {value!r}")
-    return float(value)
+    return check_positive("scale", scale, " or 'fan_in'")

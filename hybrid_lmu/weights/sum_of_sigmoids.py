@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu.checks import check_choice
+from hybrid_lmu.checks import check_choice, check_positive
 from hybrid_lmu.gradients import custom_gradient, straight_through
 from hybrid_lmu.weights.levels import check_levels, kmeans_boundaries, midpoints
 from hybrid_lmu.weights.quantizer import (
@@ -75,7 +75,7 @@ class SumOfSigmoids(WeightQuantizer):
     ):
         super().__init__(**kwargs)
         self.levels = check_levels(levels)
-        self.initial_temperature = check_temperature(temperature)
+        self.initial_temperature = check_positive("temperature", temperature)
         self.biases_from = check_choice("biases", biases, ("kmeans", "midpoints"))
         self.learn_scales = bool(learn_scales)
         self.power_of_two = bool(power_of_two)
@@ -209,11 +209,3 @@ def _nearest_power_of_two(x):
 
 def _heights(levels):
     return list(enumerate(np.diff(levels).astype("float32").tolist()))
-
-
-def check_temperature(temperature):
-    """Return a temperature as a float; raise ValueError unless it is finite and > 0."""
-    number = isinstance(temperature, (int, float, np.number)) and not isinstance(temperature, bool)
-    if not (number and np.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"`temperature` must be a finite number > 0; received: {temperature!r}")
-    return float(temperature)

@@ -1,12 +1,11 @@
 """Annealing the temperature of weight quantizers, by the mechanism of the resolutions."""
 
-import numbers
-
 import keras
 import numpy as np
 from keras import ops
 
 from hybrid_lmu.annealing import ScheduledVariable
+from hybrid_lmu.checks import check_positive
 
 
 class AnnealTemperature(ScheduledVariable):
@@ -45,10 +44,8 @@ class LinearTemperature(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(self, initial, largest=2000.0):
         super().__init__()
-        for name, value in (("initial", initial), ("largest", largest)):
-            if not (isinstance(value, numbers.Real) and np.isfinite(value) and value > 0):
-                raise ValueError(f"`{name}` must be finite and > 0; received: {value!r}")
-        self.initial, self.largest = initial, largest
+        self.initial = check_positive("initial", initial)
+        self.largest = check_positive("largest", largest)
 
     def __call__(self, step):
         return ops.minimum((ops.cast(step, "float32") + 1.0) * self.initial, self.largest)

@@ -297,14 +297,14 @@ def network_of(hidden=(4,), outputs=1, rule=None, **options):
         (lambda: network_of(rule="bayes"), "`rule` must be one of Straight.*received: 'bayes'"),
         (lambda: network_of(loss="mse"), "`loss` must be one of 'binary_crossentropy'"),
         (lambda: network_of(burn_in=-1), "`burn_in` must be an integer >= 0; received: -1"),
-        (lambda: network_of(tau_syn=0.0), "`tau_syn` must be finite and > 0; received: 0.0"),
+        (lambda: network_of(tau_syn=0.0), "`tau_syn` must be a finite number > 0; received: 0.0"),
         (lambda: network_of(surrogate="arctan"), "`surrogate` must be one of 'boxcar'"),
         (lambda: network_of(dtype="float16"), "computes in float32; received dtype 'float16'"),
-        (lambda: BayesianRule(temperature=0), "`temperature` must be finite and > 0; received: 0"),
+        (lambda: BayesianRule(temperature=0), "`temperature` must be a finite number > 0"),
         (lambda: BayesianRule(rho=-1), "`rho` must be finite and >= 0; received: -1"),
         (lambda: BayesianRule(prior=1.0), r"must be in \(0, 1\); received: 1.0"),
-        (lambda: StraightThroughRule(clip=0), "`clip` must be finite and > 0; received: 0"),
-        (lambda: FullPrecisionRule(float("nan")), "`initial_latent` must be finite"),
+        (lambda: StraightThroughRule(clip=0), "`clip` must be a finite number > 0 or None"),
+        (lambda: FullPrecisionRule(float("nan")), "`initial_latent` must be a finite number"),
     ],
 )
 def test_bad_arguments(make, message):
