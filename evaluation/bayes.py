@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.commands import count, note
+from evaluation.commands import add_data_dir, count, note
 from training.cli import BACKENDS, _seeds
 from training.errors import TrainingError
 from training.startup import describe_engine, prepare_environment
@@ -31,8 +31,10 @@ def parser():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    tasks = ("two-moons", "bisnn-1d")
-    p.add_argument("--task", nargs="+", choices=tasks, default=list(tasks), help="default: both")
+    p.add_argument("--task", nargs="+", choices=("two-moons", "bisnn-1d", "nmnist"),
+                   default=["two-moons", "bisnn-1d"],
+                   help="default: two-moons bisnn-1d, which need no data")  # fmt: skip
+    add_data_dir(p)
     p.add_argument("--seeds", nargs="+", type=_seeds, default=[list(range(5))], metavar="SEED",
                    help="seeds, such as 0 1 2, or a range (default: 0-4)")  # fmt: skip
     p.add_argument("--samples", type=count, default=10, metavar="K",
@@ -65,9 +67,8 @@ def _run(task, args):
     from evaluation import bayes_report
     from training import bisnn
     from training.environment import describe_environment
-    from training.tasks import load_task
 
-    data = load_task(task)
+    data = bisnn.load(task, args.data_dir)
     recipes = {rule: bisnn.recipe(task, rule) for rule in bisnn.RULES}
     if args.epochs:
         recipes = {rule: {**r, "epochs": args.epochs} for rule, r in recipes.items()}

@@ -27,6 +27,11 @@ def count(text):
 def add_run(parser):
     """Add the arguments of a command that works on one trained run: RUN and --data-dir."""
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder with its best.keras")
+    add_data_dir(parser)
+
+
+def add_data_dir(parser):
+    """Add --data-dir, with the default of `python -m training`."""
     parser.add_argument(
         "--data-dir", type=Path, metavar="DIR", default=make_parser().get_default("data_dir"),
         help="prepared data (default: as for `python -m training`)",

@@ -216,6 +216,11 @@ def deviations(config: RunConfig, x: np.ndarray) -> np.ndarray:
 
 
 def _memory_quantizer(config, task):
+    if config.memory_unit != "activity" and not task.features == config.memory_d == 1:
+        raise ValueError(
+            f"`memory_unit` {config.memory_unit!r} is for a task of one feature in one memory; "
+            f"received: {task.features} features of task {task.name!r}, memory_d={config.memory_d}"
+        )
     resolution, limit = _by_neuron(config, config.memory_d * config.order), config.memory_limit
     if config.memory_unit == "deviation":
         unit = deviations(config, task.train.x[: config.budget_samples])
@@ -261,11 +266,11 @@ def _hidden_cell(config, units):
 
 def _encoder(config, task):
     # One pixel into one memory: a gain of one, so that the memory holds the signal itself.
-    same = task.features == config.memory_d == 1
     # Counts enter as they are. A learned gain would change the deviation, to 1.9 times and more.
-    fixed = same and config.memory_unit != "activity"
+    fixed = config.memory_unit != "activity"
     if config.is_hybrid and (config.input_resolution is not None or fixed):
         return None
+    same = task.features == config.memory_d == 1
     return keras.initializers.Ones() if same else _glorot(config, 6)
 
 

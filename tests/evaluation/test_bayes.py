@@ -17,7 +17,7 @@ def small(monkeypatch):
     """Few samples, few units, most steps without learning."""
     load, grid = tasks.load_task, two_moons.grid
 
-    def shortened(name):
+    def shortened(name, data_dir):
         data = load(name)
         test = data.test if data.kind == "regression" else data.test.take(slice(0, 40))
         validation = data.validation.take(slice(0, 40))

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from training import bisnn
 from training.cli import SHARED_DATA
 from training.data import EpochBatches
 from training.errors import BrokenData, DataNotFound
@@ -36,6 +37,22 @@ def write_nmnist(folder, train=8, test=1):
         for number in range(10 * count):
             path = folder / part / str(number % 10) / f"{number + 1:05}.bin"
             writers.write(path, writers.atis(some_events(20, 34, 34, number)))
+
+
+def test_nmnist_as_spikes_for_local_rules(tmp_path):
+    write_nmnist(tmp_path / "events" / "nmnist_small")
+    task = bisnn.load("nmnist", tmp_path)
+    counts = nmnist.load(tmp_path, **bisnn.NMNIST)
+    assert task.sample_shape == (50, 17 * 17 * 2) and sizes(task) == sizes(counts)
+    assert task.train.augment is None
+    for part in ("train", "validation", "test"):
+        ours, theirs = getattr(task, part), getattr(counts, part)
+        np.testing.assert_array_equal(ours.x.reshape(theirs.x.shape), theirs.x > 0)
+        np.testing.assert_array_equal(ours.y, theirs.y)
+    network, history = bisnn.train(
+        task, "bayesian", {**bisnn.recipe("nmnist", "bayesian"), "hidden": (3,), "epochs": 1}, 0
+    )
+    assert network.predict(task.test.x, verbose=0).shape == (10, 10)
 
 
 @real_nmnist

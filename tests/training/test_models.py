@@ -111,6 +111,12 @@ def test_resolutions_in_deviations_of_the_memory(digits):
     np.testing.assert_allclose(quantizer.limit / spread, 3.0, rtol=1e-4)
 
 
+def test_a_unit_by_deviation_is_for_one_memory_of_one_feature(digits):
+    config = make_config("digits", "hybrid-lmu", memory_unit="normalized", memory_d=2)
+    with pytest.raises(ValueError, match="`memory_unit` 'normalized' .*received: 1 features .*=2"):
+        build_model(config, digits, 4)
+
+
 @pytest.mark.parametrize("model", ["hybrid-lmu", "hybrid-lmu-recurrent", "hybrid-gru", "lstm"])
 @pytest.mark.parametrize("weights", ["binary", "4-bit"])
 def test_low_bit_kernels_are_all_of_them(digits, model, weights):
