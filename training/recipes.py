@@ -39,7 +39,7 @@ _MNIST = {
 _DIGITS_LMU = dict(order=56, theta=64.0, hidden="dense", dropout=0.1)
 _DIGITS_RNN = dict(learning_rate=1e-2, clip_norm=1.0)
 
-# Chosen on the validation split of N-MNIST, seed 0; the others of this kind are untried.
+# Chosen on the validation split of N-MNIST; the others of this kind are untried.
 _EVENTS = {
     "*": dict(
         epochs=60, batch_size=32, parameters=17_000, learning_rate=5e-3, schedule="cosine",
@@ -85,7 +85,7 @@ RECIPES = {
         "lstm": dict(batch_size=32),
         "hybrid-lstm": dict(batch_size=32),
     },
-    "nmnist": _EVENTS,
+    "nmnist": {"*": {**_EVENTS["*"], "epochs": 120}},
     "dvs-gesture": _EVENTS,
     "cifar10-dvs": {"*": {**_EVENTS["*"], "parameters": 60_000}},
     "ncaltech101": {"*": {**_EVENTS["*"], "parameters": 200_000}},
