@@ -100,6 +100,6 @@ LOW_BIT = {
     "psmnist": _EXACT,
     "smnist": _EXACT,
     "digits": dict(**_EXACT, memory_resolution=2.0),
-    "ecg": dict(power_of_two=True),
+    "ecg": dict(power_of_two=True, temperature=1000.0, weight_anneal_fraction=0.5),
     "nmnist": dict(weight_anneal_fraction=0.5),
 }
