@@ -88,7 +88,8 @@ def weight_rule(config):
     others = {
         "scaled": hybrid_lmu.weights.ScaledBinary,
         "sign": lambda: hybrid_lmu.weights.StraightThroughSign(clip=1.0),
-        "bernoulli": lambda: hybrid_lmu.weights.Bernoulli(seed=config.seed * 1000 + 8),
+        # The divergence is a sum over all weights, beside the mean loss of a batch.
+        "bernoulli": lambda: hybrid_lmu.weights.Bernoulli(rho=1e-6, seed=config.seed * 1000 + 8),
     }
     if config.weight_rule in others:
         return others[config.weight_rule]()
