@@ -129,16 +129,17 @@ def _readout(config, task, hidden):
 def solve_units(config: RunConfig, task) -> int:
     """Units that bring the model nearest to `config.parameters` trainable parameters.
 
-    The count of every model here is a polynomial of degree 2 in its units, so counts at 1, 2
-    and 3 units give it exactly. Raises ValueError if even one unit has more than 1.5 times as many
-    parameters as asked for.
+    The count of every model here is a polynomial of degree 2 in its units, so counts at 2, 3
+    and 4 units give it exactly (`ScaledBinary` takes no kernel of one unit). Raises ValueError
+    if even one unit has more than 1.5 times as many parameters as asked for.
     """
-    sizes = np.arange(1, 4)
+    sizes = np.arange(2, 5)
     counts = [count_parameters(build_model(config, task, int(size))) for size in sizes]
     polynomial = np.polynomial.Polynomial.fit(sizes, counts, 2)
-    if counts[0] > 1.5 * config.parameters:
+    smallest = round(polynomial(1))
+    if smallest > 1.5 * config.parameters:
         raise ValueError(
-            f"`parameters` must be at least {counts[0]} for {config.model} on {config.task} "
+            f"`parameters` must be at least {smallest} for {config.model} on {config.task} "
             f"(its count with one unit); received: {config.parameters}"
         )
     roots = (polynomial - config.parameters).roots()

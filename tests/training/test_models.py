@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import hybrid_lmu
-from training.config import HIDDEN, READOUTS, ROUNDINGS, SEQUENCE_MODELS, make_config
+from training.config import HIDDEN, READOUTS, ROUNDINGS, SEQUENCE_MODELS, WEIGHT_RULES, make_config
 from training.models import build_model, count_parameters, deviations, solve_units
 from training.tasks import load_task
 
@@ -129,6 +129,16 @@ def test_low_bit_kernels_are_all_of_them(digits, model, weights):
     if model.startswith("hybrid-lmu"):
         scales = np.log2([float(one.scale) for one in packed.values()])
         np.testing.assert_array_equal(scales, np.rint(scales))
+
+
+@pytest.mark.parametrize("rule", WEIGHT_RULES)
+def test_units_with_every_weight_rule(digits, rule):
+    config = make_config(
+        "digits", "hybrid-lmu", parameters=3000, weights="binary", weight_rule=rule
+    )
+    built = build_model(config, digits, solve_units(config, digits))
+    assert abs(count_parameters(built) - 3000) < 0.05 * 3000
+    assert len(hybrid_lmu.weights.packed_weights(built)) == 2
 
 
 def test_exempt_layers_and_rules(digits):
