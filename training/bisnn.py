@@ -38,6 +38,14 @@ RECIPES = {
         "straight-through": dict(learning_rate=1.0, rule={}),
         "bayesian": dict(learning_rate=300.0, rule=dict(temperature=0.3, rho=1e-6)),
     },
+    "nmnist": {
+        "*": dict(hidden=(512, 512), burn_in=10, batch_size=50, epochs=50),
+        "full-precision": dict(learning_rate=1.0, rule=dict(initial_latent=0.3)),
+        "straight-through": dict(learning_rate=50.0, rule=dict(initial_latent=1.0)),
+        "bayesian": dict(
+            learning_rate=10.0, rule=dict(temperature=0.5, rho=1e-7, initial_latent=1.0)
+        ),
+    },
 }
 
 
