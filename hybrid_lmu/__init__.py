@@ -9,6 +9,7 @@ from hybrid_lmu.annealing import (
     resolution_variables,
 )
 from hybrid_lmu.bit_budget import BitBudget
+from hybrid_lmu.each_step import EachStep
 from hybrid_lmu.hybrid_cell import HybridCell
 from hybrid_lmu.lmu import HybridLMU
 from hybrid_lmu.lmu_cell import HybridLMUCell
@@ -28,6 +29,7 @@ __all__ = [
     "record_activity",
     "AnnealResolution",
     "BitBudget",
+    "EachStep",
     "GeometricDecay",
     "HybridCell",
     "HybridLMU",

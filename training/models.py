@@ -49,15 +49,13 @@ def spiking_cnn(config, task, channels):
         return hybrid_lmu.neurons.LIF(tau=config.tau, decay_input=False, name=name)
 
     inputs = keras.Input(task.sample_shape, name="frames")
-    # One step at a time: kernels of one step.
-    x = layers.Conv3D(
-        channels, (1, 5, 5), (1, 2, 2), kernel_initializer=kernel(3), name="conv1", **options
-    )(inputs)
+    conv1 = layers.Conv2D(channels, 5, 2, kernel_initializer=kernel(3), **options)
+    x = hybrid_lmu.EachStep(conv1, name="conv1")(inputs)
     x = neurons("lif1")(x)
-    x = layers.Conv3D(
-        2 * channels, (1, 3, 3), kernel_initializer=kernel(4), name="conv2", **options
-    )(x)
-    x = layers.AveragePooling3D((1, 2, 2), name="pool", data_format="channels_last")(x)
+    conv2 = layers.Conv2D(2 * channels, 3, kernel_initializer=kernel(4), **options)
+    x = hybrid_lmu.EachStep(conv2, name="conv2")(x)
+    pool = layers.AveragePooling2D(2, data_format="channels_last")
+    x = hybrid_lmu.EachStep(pool, name="pool")(x)
     x = neurons("lif2")(x)
     x = layers.Reshape((task.timesteps, -1), name="flat")(x)
     if config.dropout:

@@ -85,7 +85,7 @@ RECIPES = {
         "lstm": dict(batch_size=32),
         "hybrid-lstm": dict(batch_size=32),
     },
-    "nmnist": {"*": {**_EVENTS["*"], "epochs": 120}},
+    "nmnist": _EVENTS,
     "dvs-gesture": _EVENTS,
     "cifar10-dvs": {"*": {**_EVENTS["*"], "parameters": 60_000}},
     "ncaltech101": {"*": {**_EVENTS["*"], "parameters": 200_000}},

@@ -62,7 +62,7 @@ _PRODUCTS = {
 
 def reason_not_counted(layer):
     """Return why the products of a layer of a known class are left out, None if they are not."""
-    if class_key(layer) == ("keras", "TimeDistributed"):
+    if isinstance(layer, keras.layers.TimeDistributed):
         layer = layer.layer
     package, name = class_key(layer)
     return NOT_COUNTED.get(name) if package == "keras" else None

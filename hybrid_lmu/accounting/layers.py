@@ -200,6 +200,7 @@ def _sigma_delta(layer, tape, call):
 
 
 @register_layer("keras", "TimeDistributed")
+@register_layer("hybrid_lmu", "EachStep")
 def _time_distributed(layer, tape, call):
     tape.sequence(call.x.tensor, call.mask)
     rule = find_rule(layer.layer)
