@@ -1,6 +1,6 @@
 """Hybrid-spiking sequence models in Keras."""
 
-from hybrid_lmu import local_learning, neurons, weights
+from hybrid_lmu import conversion, local_learning, neurons, weights
 from hybrid_lmu.accounting import ActivityReport, activity_report, record_activity
 from hybrid_lmu.annealing import (
     AnnealResolution,
@@ -43,6 +43,7 @@ __all__ = [
     "SigmaDelta",
     "SigmaDeltaQuantizer",
     "StochasticQuantizer",
+    "conversion",
     "full_simulation",
     "local_learning",
     "neurons",

@@ -96,31 +96,44 @@ class BitBudget(keras.callbacks.Callback):
         return bits
 
     def _measure(self):
-        ranges = count_ranges(self.model, self.x, self.batch_size)  # builds the model
-        every = quantized_activities(self.model)
-        named = resolution_variables(self.model, self.name)
-        if not named or any(path not in ranges for path in named):
-            raise ValueError(
-                f"A bit budget needs a model with quantizers that are in use; `{self.model.name}` "
-                f"has {len(every)} quantizers, {len(named)} of them named {self.name!r}, and "
-                f"{len(ranges)} quantized activities."
-            )
-        self._activities = [every[path] for path in named]
-        for path, activity in zip(named, self._activities, strict=True):
-            low, high = ranges[path]
-            activity.measured(high - low)
+        self._activities = measured_activities(self.model, self.x, self.batch_size, self.name)
 
     def _level(self):
-        bits = self._budget(0)
-        for activity in self._activities:
-            activity.level()
-            activity.scale_by(common_factor([activity], bits))
+        level_activities(self._activities, self._budget(0))
 
     def _apply(self, bits):
         self.model  # noqa: B018 (on JAX, attaches the state of training to the variables)
         factor = common_factor(self._activities, bits)
         for activity in self._activities:
             activity.scale_by(factor)
+
+
+def measured_activities(model, x, batch_size=100, name="*"):
+    """The `QuantizedActivity` of each quantizer of a name, with its ranges on the data x.
+
+    Raises:
+        ValueError: if there are none, or one of them is not used by the model.
+    """
+    ranges = count_ranges(model, x, batch_size)  # builds the model
+    every = quantized_activities(model)
+    named = resolution_variables(model, name)
+    if not named or any(path not in ranges for path in named):
+        raise ValueError(
+            f"A bit budget needs a model with quantizers that are in use; `{model.name}` "
+            f"has {len(every)} quantizers, {len(named)} of them named {name!r}, and "
+            f"{len(ranges)} quantized activities."
+        )
+    for path in named:
+        low, high = ranges[path]
+        every[path].measured(high - low)
+    return [every[path] for path in named]
+
+
+def level_activities(activities, bits):
+    """Give each activity `bits` activity bits, and all its neurons the same range of counts."""
+    for activity in activities:
+        activity.level()
+        activity.scale_by(common_factor([activity], bits))
 
 
 class QuantizedActivity:

@@ -105,7 +105,7 @@ def compiled_model(config: RunConfig, task, units: int, steps: int) -> keras.Mod
     model = build_model(config, task, units)
     model.compile(
         optimizer=make_optimizer(config, steps),
-        loss=_loss(task),
+        loss=make_loss(task),
         weighted_metrics=_metrics(task),
         jit_compile={"auto": "auto", "on": True, "off": False}[config.jit],
     )
@@ -129,11 +129,12 @@ def make_optimizer(config: RunConfig, steps: int) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-def _loss(task):
+def make_loss(task, from_logits: bool = True) -> keras.losses.Loss:
+    """The loss of a task, for a model that puts out logits, or else probabilities."""
     # "mean_with_sample_weight": steps of weight 0 do not dilute the mean.
     if task.kind == "classes":
         return keras.losses.SparseCategoricalCrossentropy(
-            from_logits=True, reduction="mean_with_sample_weight"
+            from_logits=from_logits, reduction="mean_with_sample_weight"
         )
     return keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")
 

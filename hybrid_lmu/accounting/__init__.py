@@ -1,6 +1,10 @@
 """Accounting: bits of activities, products by kind, footprint and energy of any Keras model."""
 
-from hybrid_lmu.accounting import low_bit, spiking  # noqa: F401 - they register their rules
+from hybrid_lmu.accounting import (  # noqa: F401 - they register their rules
+    converted,
+    low_bit,
+    spiking,
+)
 from hybrid_lmu.accounting.bits import CountStatistics
 from hybrid_lmu.accounting.cells import register_cell
 from hybrid_lmu.accounting.digits import digit_planes, signed_digits

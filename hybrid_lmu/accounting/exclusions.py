@@ -18,7 +18,7 @@ NOT_COUNTED = {
     ),
     "Embedding": "look-up",
     **dict.fromkeys(("Multiply", "Dot", "Attention"), "products of two activations"),
-    "Rescaling": "products with a constant",
+    **dict.fromkeys(("Rescaling", "Scale"), "products with a constant"),
 }
 
 # Additions, averages, comparisons, look-ups; layers with a rule need not be here.
@@ -65,7 +65,7 @@ def reason_not_counted(layer):
     if isinstance(layer, keras.layers.TimeDistributed):
         layer = layer.layer
     package, name = class_key(layer)
-    return NOT_COUNTED.get(name) if package == "keras" else None
+    return NOT_COUNTED.get(name) if package in ("keras", "hybrid_lmu") else None
 
 
 def reason_unknown(layer):

@@ -131,14 +131,24 @@ def _activation(layer, tape, call):
 
 
 @register_layer("keras", "GlobalAveragePooling1D")
+@register_layer("keras", "GlobalAveragePooling2D")
+@register_layer("keras", "AveragePooling1D")
+@register_layer("keras", "AveragePooling2D")
+@register_layer("keras", "AveragePooling3D")
 def _average(layer, tape, call):
-    # An average over T steps of n / w is an integer over T * w; w may be one per neuron.
+    # An average over N entries of n / w is an integer over N * w; w may be one per channel.
     resolution, last = call.x.resolution, layer.data_format == "channels_last"
     per_neuron = known(resolution) and len(resolution.shape) == 1 and last
-    if call.mask is not None or not (scalar(resolution) or per_neuron):
+    uneven = getattr(layer, "padding", "valid") != "valid"
+    if call.mask is not None or uneven or not (scalar(resolution) or per_neuron):
         return None
-    steps = ops.shape(call.x.tensor)[1 if last else 2]
-    return resolution * ops.cast(steps, resolution.dtype)
+    if hasattr(layer, "pool_size"):
+        return resolution * float(math.prod(layer.pool_size))
+    shape = ops.shape(call.x.tensor)
+    averaged = shape[1:-1] if last else shape[2:]
+    for size in averaged:
+        resolution = resolution * ops.cast(size, resolution.dtype)
+    return resolution
 
 
 @register_layer("keras", "Concatenate")

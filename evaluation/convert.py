@@ -1,0 +1,281 @@
+"""Convert a trained recurrent model to a hybrid-spiking one, and see what it costs:
+python -m evaluation.convert MODEL.keras --data TASK --bits 3.74 --finetune-epochs 1
+
+Gives the model (SimpleRNN, GRU, LSTM, keras-lmu layers, Dense) quantized activities whose
+resolutions are calibrated on training data to each number of activity bits, without touching its
+weights; scores it on the test split of the task; trains it on for some epochs while the bits fall
+from 8 to that number; and scores it again. Prints a table and writes OUT/convert.json,
+OUT/convert.png and the converted models. Nothing is chosen by the test split: the last weights are
+those that are judged.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from evaluation.commands import add_data_dir, count, note
+from evaluation.report import WriteError, check_writable, write
+from training.cli import BACKENDS
+from training.config import TASK_NAMES
+from training.errors import TrainingError
+from training.startup import describe_engine, prepare_environment
+
+START_BITS = 8.0
+
+
+class CannotConvert(ValueError):
+    """The model cannot be read, or does not fit the task. The message is one line for the user."""
+
+
+def parser():
+    p = argparse.ArgumentParser(
+        prog="python -m evaluation.convert",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("model", type=Path, metavar="MODEL", help="a .keras file, or a run folder")
+    p.add_argument("--data", required=True, choices=TASK_NAMES, metavar="TASK",
+                   help=f"task that it was trained on: {', '.join(TASK_NAMES)}")  # fmt: skip
+    add_data_dir(p)
+    p.add_argument("--bits", nargs="+", type=_positive, default=[3.74], metavar="BITS",
+                   help="activity bits, one or several (default: 3.74)")  # fmt: skip
+    p.add_argument("--per", choices=("neuron", "layer"), default="neuron",
+                   help="resolutions by neuron (default) or by layer")  # fmt: skip
+    p.add_argument("--finetune-epochs", type=_not_negative, default=1, metavar="N",
+                   help="epochs of training at each number of bits (default: 1)")  # fmt: skip
+    p.add_argument("--learning-rate", type=_positive, default=1e-3, metavar="RATE",
+                   help="at first; falls to 0 along a cosine (default: 0.001)")  # fmt: skip
+    p.add_argument("--batch-size", type=count, default=100, metavar="N", help="default: 100")
+    p.add_argument("--calibration-samples", type=count, default=500, metavar="N",
+                   help="training samples to calibrate on (default: 500)")  # fmt: skip
+    p.add_argument("--report-samples", type=count, default=500, metavar="N",
+                   help="test samples to count bits on (default: 500)")  # fmt: skip
+    p.add_argument("--seed", type=_not_negative, default=0, metavar="N", help="default: 0")
+    p.add_argument("--out", type=Path, default=Path("runs/convert"), metavar="DIR",
+                   help="folder of the results (default: runs/convert)")  # fmt: skip
+    p.add_argument("--backend", choices=BACKENDS,
+                   default=os.environ.get("KERAS_BACKEND", "tensorflow"),
+                   help="default: KERAS_BACKEND or tensorflow, which keras-lmu needs")  # fmt: skip
+    return p
+
+
+def _positive(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number > 0; received: {text}")
+    return value
+
+
+def _not_negative(text):
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected an integer >= 0; received: {text}")
+    return int(text)
+
+
+def main(argv=None):
+    """Command line. Returns the exit status: 0, or 1 after one line on stderr."""
+    args = parser().parse_args(argv)
+    try:
+        check_writable(args.out / "convert.json")
+        prepare_environment(args.backend, devices=1)
+        note(describe_engine())
+        from training.tasks import load_task
+
+        model = load_model(args.model)
+        task = load_task(args.data, args.data_dir)
+        record = convert(model, task, args)
+    except (TrainingError, WriteError, CannotConvert) as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
+    print(table(record))
+    write(args.out / "convert.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
+    write(args.out / "convert.png", _plot(record))
+    print(f"\nRecord, plot and converted models: {args.out}")
+    return 0
+
+
+def load_model(path):
+    """The Keras model of a file, or of a run folder's best.keras; `CannotConvert`."""
+    import keras
+
+    import hybrid_lmu  # noqa: F401  # Keras finds its layers only once they are registered
+
+    if keras.backend.backend() == "tensorflow":
+        try:
+            import keras_lmu  # noqa: F401  # likewise
+        except ImportError:
+            note("keras-lmu is not installed: models with its layers cannot be read")
+    path = path / "best.keras" if path.is_dir() else path
+    try:
+        return keras.saving.load_model(path)
+    except Exception as e:  # each kind of damage fails in its own way
+        reason = (str(e).strip() or type(e).__name__).splitlines()[0]
+        raise CannotConvert(f"cannot read {path} as a Keras model: {reason}") from e
+
+
+def convert(model, task, args):
+    """Convert at all numbers of bits, with and without training; the record of it all."""
+    import keras
+    import numpy as np
+
+    from hybrid_lmu.conversion import to_hybrid
+    from training.environment import describe_environment
+
+    keras.utils.set_random_seed(args.seed)
+    x = task.train.x[: args.calibration_samples].astype("float32")
+    try:
+        plain = to_hybrid(model)
+        probe = task.test.x[:50].astype("float32")
+        given, found = model.predict(probe, verbose=0), plain.predict(probe, verbose=0)
+    except ValueError as e:
+        raise CannotConvert(f"cannot convert {args.model}: {e}") from e
+    source = _score(model, task, args)
+    note(f"source model: {_percent(source)}")
+    rows = []
+    for bits in args.bits:
+        hybrid = to_hybrid(model, x, bits=bits, per=args.per, seed=args.seed)
+        rows.append(_judged(hybrid, task, args, bits, epochs=0))
+        name = f"{bits:g}-bits"
+        if args.finetune_epochs:
+            started = time.monotonic()
+            finetune(hybrid, task, args, bits)
+            seconds = time.monotonic() - started
+            rows.append({**_judged(hybrid, task, args, bits, args.finetune_epochs),
+                         "seconds": round(seconds, 1)})  # fmt: skip
+            name += f"-{args.finetune_epochs}-epochs"
+        hybrid.save(args.out / f"{name}.keras")
+    return {
+        "model": str(args.model),
+        "task": task.name,
+        "options": {k: v for k, v in vars(args).items() if k not in ("model", "out", "data_dir")},
+        "source": source,
+        "largest_difference": float(np.abs(given - found).max() / np.abs(given).max()),
+        "rows": rows,
+        "environment": describe_environment(),
+    }
+
+
+def finetune(model, task, args, bits):
+    """Train a converted model while its activity bits fall to `bits`, in half of the steps."""
+    import keras
+
+    from hybrid_lmu import BitBudget
+    from training.data import EpochBatches, SetEpoch
+    from training.runner import make_loss
+
+    batches = EpochBatches(task.train, args.batch_size, args.seed)
+    steps = args.finetune_epochs * len(batches)
+    last = getattr(model.layers[-1], "activation", None)
+    schedule = keras.optimizers.schedules
+    model.compile(
+        keras.optimizers.Adam(schedule.CosineDecay(args.learning_rate, steps), global_clipnorm=1.0),
+        make_loss(task, from_logits=last is not keras.activations.softmax),
+    )
+    falling = schedule.PolynomialDecay(max(START_BITS, bits), max(1, steps // 2), float(bits))
+    x = task.train.x[: args.calibration_samples].astype("float32")
+    callbacks = [SetEpoch(batches), BitBudget(falling, x, args.batch_size)]
+    model.fit(batches, epochs=args.finetune_epochs, shuffle=False, verbose=0, callbacks=callbacks)
+
+
+def _judged(model, task, args, bits, epochs):
+    from keras import ops
+
+    from hybrid_lmu import activity_report, resolution_variables
+
+    part = task.test.x[: args.report_samples].astype("float32")
+    totals = activity_report(model, part, batch_size=args.batch_size).totals
+    every = {p: ops.convert_to_numpy(v) for p, v in resolution_variables(model).items()}
+    row = {
+        "bits": bits,
+        "epochs": epochs,
+        "score": _score(model, task, args),
+        "activity_bits": totals["activity_bits"],
+        "significant_bits": totals["significant_bits"],
+        "resolutions": {p: [float(v.min()), float(v.mean()), float(v.max())]
+                        for p, v in every.items()},
+    }  # fmt: skip
+    note(f"{bits:g} bits, {epochs} epochs: {_percent(row['score'])}")
+    return row
+
+
+def _score(model, task, args):
+    from training.scores import evaluate
+
+    return evaluate(model, task.test, task.kind, args.batch_size)
+
+
+def _percent(score):
+    name = "accuracy" if "accuracy" in score else "nrmse"
+    value = f"{100 * score[name]:.2f} %" if name == "accuracy" else f"{score[name]:.4f}"
+    return f"{name} {value}"
+
+
+def table(record):
+    """Text table of a record."""
+    metric = "accuracy" if "accuracy" in record["source"] else "nrmse"
+    factor, digits = (100, 2) if metric == "accuracy" else (1, 4)
+
+    def score(one):
+        low, high = (f"{factor * v:.{digits}f}" for v in one["interval"])
+        return f"{factor * one[metric]:.{digits}f} [{low}, {high}]"
+
+    header = ["bits wanted", "trained", "mean resolutions", "activity bits", "significant",
+              f"test {metric}{' %' if metric == 'accuracy' else ''}", "lost"]  # fmt: skip
+    rows = [header, ["source", "", "", "", "", score(record["source"]), ""]]
+    for row in record["rows"]:
+        lost = record["source"][metric] - row["score"][metric]
+        rows.append([
+            f"{row['bits']:g}", f"{row['epochs']} epochs" if row["epochs"] else "no",
+            "/".join(f"{mean:.3g}" for _, mean, _ in row["resolutions"].values()),
+            f"{row['activity_bits']:.2f}", f"{row['significant_bits']:.2f}",
+            score(row["score"]), f"{factor * lost * (1 if factor == 100 else -1):.{digits}f}",
+        ])  # fmt: skip
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+             for row in rows]  # fmt: skip
+    samples = record["options"]["report_samples"]
+    return "\n".join([
+        f"{record['model']} on {record['task']}; without resolutions its outputs are the same to "
+        f"{record['largest_difference']:.1e}", "", *lines, "",
+        f"Bits on the first {samples} test samples, [95 % interval] of the whole test split.",
+    ])  # fmt: skip
+
+
+def _plot(record):
+    import matplotlib.pyplot as plt
+
+    from evaluation.style import MUTED, colours, styled, to_png
+
+    metric = "accuracy" if "accuracy" in record["source"] else "nrmse"
+    factor = 100 if metric == "accuracy" else 1
+    with styled():
+        figure, axes = plt.subplots(figsize=(6.4, 4.2))
+        source = factor * record["source"][metric]
+        axes.axhline(source, color=MUTED, linestyle="--", linewidth=1.2, label="source network")
+        kinds = {"converted": [r for r in record["rows"] if not r["epochs"]]}
+        epochs = record["options"]["finetune_epochs"]
+        if epochs:
+            label = f"trained for {epochs} epoch{'s' * (epochs > 1)}"
+            kinds[label] = [r for r in record["rows"] if r["epochs"]]
+        for (label, rows), colour in zip(kinds.items(), colours(kinds).values(), strict=True):
+            rows = sorted(rows, key=lambda r: r["activity_bits"])
+            x, y = ([r["activity_bits"] for r in rows], [factor * r["score"][metric] for r in rows])
+            low, high = ([factor * r["score"]["interval"][i] for r in rows] for i in (0, 1))
+            below = [value - end for value, end in zip(y, low, strict=True)]
+            above = [end - value for value, end in zip(y, high, strict=True)]
+            axes.errorbar(x, y, [below, above], color=colour, marker="o", capsize=3, label=label)
+        axes.set_xlabel("activity bits (test samples)")
+        axes.set_ylabel(f"test {metric}{' %' if factor == 100 else ''}")
+        axes.set_title(f"{Path(record['model']).name} on {record['task']}")
+        axes.legend()
+        return to_png(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

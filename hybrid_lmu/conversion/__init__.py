@@ -1,0 +1,40 @@
+"""From trained networks to spiking ones.
+
+`to_spiking` makes integrate-and-fire neurons of the ReLUs of a network, `to_hybrid` gives a
+recurrent network quantized activities.
+"""
+
+from hybrid_lmu.conversion.activations import ActivationRecord, record_activations
+from hybrid_lmu.conversion.histogram import StreamingHistogram
+from hybrid_lmu.conversion.hybrid import to_hybrid
+from hybrid_lmu.conversion.over_time import (
+    Accumulate,
+    Delay,
+    MaxPoolSums,
+    PoissonEncoder,
+    RepeatSteps,
+    Scale,
+)
+from hybrid_lmu.conversion.rules import register_rule
+from hybrid_lmu.conversion.simulation import Exit, Simulation, early_exit, simulate
+from hybrid_lmu.conversion.spiking import reset_states, to_spiking
+
+__all__ = [
+    "Accumulate",
+    "ActivationRecord",
+    "Delay",
+    "Exit",
+    "MaxPoolSums",
+    "PoissonEncoder",
+    "RepeatSteps",
+    "Scale",
+    "Simulation",
+    "StreamingHistogram",
+    "early_exit",
+    "record_activations",
+    "register_rule",
+    "reset_states",
+    "simulate",
+    "to_hybrid",
+    "to_spiking",
+]

@@ -1,0 +1,229 @@
+"""How each class of layers gets quantized activities: recurrent layers and activations.
+
+A rule is a function ``rule(layer, make) -> (layers, copy)``: the new layers, to be called one after
+the other, and a function that copies the weights to them once they are built. ``make(part, size)``
+is a new quantizer for an activity of that size; `part` names it.
+"""
+
+import inspect
+
+import keras
+from keras import ops
+
+from hybrid_lmu.accounting.cells import class_key
+from hybrid_lmu.conversion.graph import copy_layer, describe
+from hybrid_lmu.each_step import EachStep
+from hybrid_lmu.hybrid_cell import HybridCell
+from hybrid_lmu.lmu import HybridLMU
+from hybrid_lmu.lmu_cell import HybridLMUCell
+from hybrid_lmu.recurrent import HybridRNN
+from hybrid_lmu.sigma_delta import SigmaDelta
+
+RULES = {}
+_OF_RNN = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll",
+           "zero_output_for_mask", "name", "dtype", "trainable")  # fmt: skip
+_LINEAR = (None, keras.activations.linear)
+
+
+def _rule(package, *names):
+    def decorate(rule):
+        RULES.update({(package, name): rule for name in names})
+        return rule
+
+    return decorate
+
+
+def quantized(layer, make):
+    """``(layers, copy)`` in place of a layer, None if it has no activity to be quantized.
+
+    Raises:
+        ValueError: for a recurrent layer or cell without a rule.
+    """
+    rule = RULES.get(class_key(layer)) if isinstance(layer, keras.layers.Layer) else None
+    if rule is not None:
+        return rule(layer, make)
+    hybrid = class_key(layer)[0] == "hybrid_lmu"  # it has its quantizers
+    if not hybrid and (isinstance(layer, keras.layers.RNN) or hasattr(layer, "cell")):
+        raise _unknown(layer)
+    return None
+
+
+def _unknown(layer):
+    known = sorted({name for _, name in [*RULES, *_CELLS]})
+    return ValueError(
+        f"{describe(layer)} is recurrent and cannot be converted; expected layers and cells of the "
+        f"classes {', '.join(known)}. Wrap a cell of your own in `hybrid_lmu.HybridCell`."
+    )
+
+
+# Cells: functions (cell, make) -> (new cell, copy).
+
+
+def _plain_cell(cell, make):
+    new = HybridCell(
+        copy_layer(cell), quantizer=make("hidden", cell.units), name=f"hybrid_{cell.name}"
+    )
+    return new, lambda new: new.cell.set_weights(cell.get_weights())
+
+
+def _lmu_cell(cell, make):
+    new = HybridLMUCell(**_lmu_arguments(cell, make), name="lmu_cell")
+    return new, lambda new: _copy_lmu(cell, new)
+
+
+_CELLS = {
+    ("keras", "SimpleRNNCell"): _plain_cell,
+    ("keras", "GRUCell"): _plain_cell,
+    ("keras", "LSTMCell"): _plain_cell,
+    ("keras_lmu", "LMUCell"): _lmu_cell,
+}
+
+
+def _cell(cell, make):
+    if class_key(cell)[0] == "hybrid_lmu":  # it is one already
+        new = copy_layer(cell)
+        return new, lambda new: new.set_weights(cell.get_weights())
+    if isinstance(cell, keras.layers.StackedRNNCells):
+        made = [_cell(one, make) for one in cell.cells]
+
+        def copy_each(new):
+            for one, (_, copy) in zip(new.cells, made, strict=True):
+                copy(one)
+
+        return keras.layers.StackedRNNCells([one for one, _ in made]), copy_each
+    if class_key(cell) not in _CELLS:
+        raise _unknown(cell)
+    return _CELLS[class_key(cell)](cell, make)
+
+
+# Layers.
+
+
+@_rule("keras", "RNN")
+@_rule("hybrid_lmu", "HybridRNN")
+def _rnn(layer, make):
+    return _around(_cell(layer.cell, make), layer)
+
+
+@_rule("keras", "SimpleRNN", "GRU", "LSTM")
+def _rnn_of_its_own_cell(layer, make):
+    return _around(_plain_cell(layer.cell, make), layer)
+
+
+def _around(made, layer):
+    cell, copy = made
+    return [HybridRNN(cell, **_chosen(layer, _OF_RNN))], lambda rnn: copy(rnn.cell)
+
+
+@_rule("keras", "Bidirectional")
+def _bidirectional(layer, make):
+    made = [quantized(one, make) for one in (layer.forward_layer, layer.backward_layer)]
+    ((forward,), copy_forward), ((backward,), copy_backward) = made
+    options = dict(backward_layer=backward, merge_mode=layer.merge_mode, name=layer.name)
+
+    def copy(new):
+        copy_forward(new.forward_layer)
+        copy_backward(new.backward_layer)
+
+    return [keras.layers.Bidirectional(forward, **options)], copy
+
+
+@_rule("keras_lmu", "LMU")
+def _lmu(layer, make):
+    new = HybridLMU(
+        **_lmu_arguments(layer, make),
+        return_sequences=layer.return_sequences,
+        name=layer.name,
+        dtype=layer.dtype_policy,
+    )
+    inner = layer.layer.cell if isinstance(layer.layer, keras.layers.RNN) else layer.layer
+    return [new], lambda new: _copy_lmu(inner, new.cell)
+
+
+@_rule("keras_lmu", "LMUFeedforward")
+def _lmu_feedforward(layer, make):
+    new = HybridLMU(
+        **_lmu_arguments(layer, make),
+        return_sequences=layer.return_sequences,
+        name=layer.name,
+        dtype=layer.dtype_policy,
+    )
+    return [new], lambda new: _copy_lmu(layer, new.cell)
+
+
+@_rule("keras", "Dense", "Conv1D")
+def _dense(layer, make):
+    if layer.activation in _LINEAR:
+        return None
+    new = copy_layer(layer, activation="linear")
+    size = layer.units if hasattr(layer, "units") else layer.filters
+    neurons = _activity(layer, layer.activation, make, size)
+    return [new, neurons], lambda new, _: new.set_weights(layer.get_weights())
+
+
+@_rule("keras", "TimeDistributed")
+@_rule("hybrid_lmu", "EachStep")
+def _each_step(layer, make):
+    found = quantized(layer.layer, make)
+    if found is None:
+        return None
+    (new, *neurons), copy = found
+    return [EachStep(new, name=layer.name), *neurons], lambda new, *rest: copy(new.layer, *rest)
+
+
+@_rule("keras", "Activation", "ReLU")
+def _activation(layer, make):
+    function = getattr(layer, "activation", keras.activations.relu)
+    if class_key(layer)[1] == "ReLU" and (
+        layer.max_value is not None or layer.negative_slope or layer.threshold
+    ):
+        raise ValueError(
+            f"Layer {describe(layer)} has max_value={layer.max_value}, "
+            f"negative_slope={layer.negative_slope}, threshold={layer.threshold}; expected a plain "
+            "ReLU, or `keras.layers.Activation` of a function."
+        )
+    if function in (*_LINEAR, keras.activations.softmax):
+        return None
+    return [_activity(layer, function, make, None)], lambda new: None
+
+
+def _activity(layer, function, make, size):
+    quantizer = make("activity", size)
+    config = quantizer.get_config()
+    own = {key: config[key] for key in ("resolution", "seed")}
+    return SigmaDelta(function, name=f"{layer.name}_counts", **own)
+
+
+def _lmu_arguments(layer, make):
+    """Arguments of a `HybridLMU` or its cell after a layer or cell of keras-lmu."""
+    names = list(inspect.signature(HybridLMUCell.__init__).parameters)[1:]
+    given = {n: getattr(layer, n) for n in names if hasattr(layer, n) and n not in _NOT_OF_LMU}
+    hidden = layer.hidden_cell
+    given["hidden_cell"] = None if hidden is None else copy_layer(hidden)
+    given["theta"] = float(ops.convert_to_numpy(layer.theta))
+    given["memory_quantizer"] = make("memory", layer.memory_d * layer.order)
+    if hidden is None:
+        if layer.input_to_hidden:
+            given["input_d"] = layer.kernel.shape[0] if layer.kernel is not None else layer.memory_d
+    else:
+        size = getattr(hidden, "units", None) or getattr(hidden, "output_size", None)
+        given["hidden_quantizer"] = make("hidden", size)
+    return given
+
+
+_NOT_OF_LMU = ("name", "dtype", "trainable", "theta", "hidden_cell", "seed", "kwargs")
+
+
+def _copy_lmu(theirs, ours):
+    for name in ("kernel", "recurrent_kernel", "bias"):
+        if getattr(theirs, name, None) is not None:
+            getattr(ours, name).assign(ops.convert_to_numpy(getattr(theirs, name)))
+    if theirs.hidden_cell is not None:
+        ours.hidden_cell.set_weights(theirs.hidden_cell.get_weights())
+    if ours.memory.theta_inv is not None:
+        ours.memory.theta_inv.assign(ops.convert_to_numpy(theirs.theta_inv))
+
+
+def _chosen(layer, names):
+    config = layer.get_config()
+    return {name: config[name] for name in names if name in config}

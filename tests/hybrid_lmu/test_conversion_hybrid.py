@@ -1,0 +1,186 @@
+"""Trained recurrent networks with quantized activities: the same network, in fewer bits."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from hybrid_lmu import BitBudget, HybridLMU, HybridRNN, SigmaDelta, activity_report
+from hybrid_lmu.conversion import to_hybrid
+
+X = np.random.default_rng(0).normal(size=(16, 20, 3)).astype("float32")
+
+
+def of(x):
+    return keras.ops.convert_to_numpy(x)
+
+
+def keras_lmu():
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("keras-lmu runs on TensorFlow only")
+    return pytest.importorskip("keras_lmu", reason="keras-lmu is not installed")
+
+
+def stack():
+    return [
+        layers.LSTM(6, return_sequences=True),
+        layers.Bidirectional(layers.GRU(5, return_sequences=True)),
+        layers.Dense(7, "tanh", name="between"),
+        layers.SimpleRNN(5),
+        layers.Dense(4, "relu"),
+        layers.Dropout(0.2),
+        layers.Dense(2, "softmax"),
+    ]
+
+
+def lmu(**options):
+    return lambda: [keras_lmu().LMU(2, 6, 15, **options), layers.Dense(2)]
+
+
+NETWORKS = {
+    "stack": stack,
+    "cells": lambda: [
+        layers.RNN([layers.LSTMCell(4), layers.GRUCell(5)], go_backwards=True),
+        layers.Dense(2),
+    ],
+    "lmu": lmu(hidden_cell=layers.SimpleRNNCell(5)),
+    "lmu, dense": lmu(hidden_cell=layers.Dense(5, "relu"), input_to_hidden=True, dropout=0.1),
+    "lmu, all connections": lambda: [
+        keras_lmu().LMU(
+            2,
+            6,
+            15,
+            layers.LSTMCell(5),
+            True,
+            True,
+            True,
+            True,
+            use_bias=True,
+            return_sequences=True,
+        ),
+        layers.Dense(2),
+    ],
+    "lmu without hidden cell": lambda: [
+        keras_lmu().LMUFeedforward(2, 6, 15, None, input_to_hidden=True, return_sequences=True)
+    ],
+    "feed-forward lmu": lambda: [
+        keras_lmu().LMUFeedforward(3, 6, 15, layers.Dense(5), kernel_initializer=None)
+    ],
+    "lmu cell": lambda: [
+        layers.RNN(keras_lmu().LMUCell(2, 6, 15, layers.GRUCell(5), memory_to_memory=True))
+    ],
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_without_resolutions_it_is_the_network(name):
+    model = keras.Sequential([keras.Input((20, 3)), *NETWORKS[name]()])
+    expected = of(model(X))
+    for layer in model.layers:  # as if it had been trained
+        theta = getattr(getattr(getattr(layer, "layer", None), "cell", None), "theta_inv", None)
+        if theta is not None:
+            theta.assign(1 / 12.0)
+            expected = of(model(X))
+    plain = to_hybrid(model)
+    np.testing.assert_allclose(of(plain(X)), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    recurrent = [one for one in plain.layers if isinstance(one, (HybridRNN, layers.Bidirectional))]
+    assert recurrent
+    assert len(plain.trainable_weights) == len(model.trainable_weights)
+    spiking = to_hybrid(model, resolution=2**16)
+    if name != "lmu, all connections":  # there, noise that small recurs
+        error = np.abs(of(spiking(X)) - expected).max()
+        assert error < 2e-2 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("per", ["neuron", "layer"])
+def test_bits_are_those_of_the_data(per, tmp_path):
+    model = keras.Sequential([keras.Input((20, 3)), *stack()])
+    hybrid = to_hybrid(model, X, bits=3.5, per=per, seed=1)
+    report = activity_report(hybrid, X)
+    assert len(report.activities) == 6
+    for row in report.activities:
+        assert row["activity_bits"] == pytest.approx(3.5, abs=0.35)
+    shapes = {w.shape for w in hybrid.weights if w.name == "resolution"}
+    assert (shapes == {()}) == (per == "layer")
+    assert isinstance(hybrid.get_layer("between_counts"), SigmaDelta)
+    hybrid.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras")
+    expected = of(hybrid(X))
+    assert expected.shape == of(again(X)).shape
+    for ours, theirs in zip(hybrid.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(of(ours), of(theirs))
+
+
+def test_is_trained_on_with_a_budget():
+    model = keras.Sequential([keras.Input((20, 3)), layers.GRU(6), layers.Dense(2)])
+    hybrid = to_hybrid(model, X, bits=6.0)
+    hybrid.compile("adam", "mse")
+    falling = keras.optimizers.schedules.PolynomialDecay(6.0, 3, 3.0)
+    history = hybrid.fit(
+        X, np.ones((16, 2)), batch_size=4, epochs=2, verbose=0, callbacks=[BitBudget(falling, X)]
+    ).history
+    assert history["loss"][-1] < history["loss"][0] and history["activity_bits"][-1] == 3.0
+    found = activity_report(hybrid, X).activities[0]["activity_bits"]
+    assert found == pytest.approx(3.0, abs=0.4)
+
+
+def test_streams_as_the_whole():
+    inputs = keras.Input(batch_shape=(4, None, 3))
+    outputs = layers.Dense(2)(layers.LSTM(5, return_sequences=True, stateful=True)(inputs))
+    hybrid = to_hybrid(keras.Model(inputs, outputs), resolution=4.0, seed=3)
+    rnn = next(one for one in hybrid.layers if isinstance(one, HybridRNN))
+    start = [of(state) for state in rnn.states]
+    whole = of(hybrid(X[:4]))
+    for state, value in zip(rnn.states, start, strict=True):
+        state.assign(value)
+    parts = [of(hybrid(X[:4, a:b])) for a, b in ((0, 7), (7, 8), (8, 20))]
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=0, atol=1e-6)
+
+
+def test_exempt_layers_stay():
+    model = keras.Sequential([keras.Input((20, 3)), *stack()])
+    hybrid = to_hybrid(model, resolution=4.0, exempt=("between", "lstm*"))
+    kinds = [type(one).__name__ for one in hybrid.layers]
+    assert "LSTM" in kinds and hybrid.get_layer("between").activation is keras.activations.tanh
+
+
+def test_a_hybrid_model_gets_no_second_quantizer():
+    model = keras.Sequential(
+        [keras.Input((20, 3)), HybridLMU(2, 6, 15, layers.Dense(5, "relu"), memory_resolution=4),
+         layers.Dense(3, "relu"), layers.Dense(2)]
+    )  # fmt: skip
+    hybrid = to_hybrid(model, resolution=2.0)
+    assert [type(one).__name__ for one in hybrid.layers[1:]] == [
+        "HybridLMU", "Dense", "SigmaDelta", "Dense",
+    ]  # fmt: skip
+
+
+class Unknown(layers.Layer):
+    state_size = output_size = 3
+
+    def call(self, x, states):
+        return x, [x]
+
+
+@pytest.mark.parametrize(
+    "make, options, message",
+    [
+        (lambda: layers.GRU(2), dict(resolution=1.0, bits=3.0, x=X), "exclude each other"),
+        (lambda: layers.GRU(2), dict(bits=3.0), "`x`.*must be given"),
+        (lambda: layers.GRU(2), dict(bits=0.0, x=X), "received: 0.0"),
+        (lambda: layers.GRU(2), dict(resolution=-1.0), "resolution"),
+        (lambda: layers.GRU(2), dict(resolution=1.0, per="unit"), "received: 'unit'"),
+        (lambda: layers.GRU(2), dict(resolution=1.0, exempt="lstm"), r"received: \['lstm'\]"),
+        (lambda: layers.Dense(2), dict(resolution=1.0), "Nothing to quantize"),
+        (lambda: layers.RNN(Unknown()), dict(resolution=1.0), "Unknown.*expected"),
+        (lambda: layers.ConvLSTM1D(2, 3), dict(resolution=1.0), "ConvLSTM1D.*expected"),
+        (lambda: layers.ReLU(6.0), dict(resolution=1.0), "max_value=6"),
+    ],
+)
+def test_bad_input(make, options, message):
+    layer = make()
+    shape = (20, 5, 3) if isinstance(layer, layers.ConvLSTM1D) else (20, 3)
+    tail = [layers.Dense(1)] if isinstance(layer, layers.ReLU) else []
+    model = keras.Sequential([keras.Input(shape), layer, *tail])
+    with pytest.raises(ValueError, match=message):
+        to_hybrid(model, **options)

@@ -1,0 +1,280 @@
+"""Networks of integrate-and-fire neurons: their rates are the activities of their source."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import layers
+
+from hybrid_lmu import activity_report
+from hybrid_lmu.conversion import (
+    early_exit,
+    record_activations,
+    reset_states,
+    simulate,
+    to_spiking,
+)
+from hybrid_lmu.neurons import IF
+from hybrid_lmu.weights import ScaledBinary, SumOfSigmoids, quantize_weights
+
+rng = np.random.default_rng(0)
+IMAGES = rng.normal(size=(24, 8, 8, 3)).astype("float32")
+VECTORS = rng.uniform(size=(40, 6)).astype("float32")
+
+
+def of(x):
+    return keras.ops.convert_to_numpy(x)
+
+
+def dense(last=None):
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(16, "relu", bias_initializer="uniform", name="first"),
+            layers.Dense(12, "relu", name="second"),
+            layers.Dense(4, last, bias_initializer="uniform", name="third"),
+        ]
+    )
+
+
+def logits(model, x):
+    *_, end = model.layers
+    before = keras.Model(model.inputs[0], end.input)
+    return of(before(x)) @ of(end.kernel) + of(end.bias)
+
+
+def everything():
+    """All that can be converted, in one network, with statistics that are not trivial."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(6, 3, padding="same", use_bias=False)(inputs)
+    x = layers.BatchNormalization()(x)
+    x = a = layers.MaxPooling2D(2)(layers.ReLU()(x))
+    x = layers.DepthwiseConv2D(3, padding="same")(x)
+    x = layers.Activation("relu")(layers.BatchNormalization()(x))
+    x = layers.Conv2D(6, 1, groups=2)(layers.ZeroPadding2D(1)(x))
+    x = layers.Add()([layers.AveragePooling2D(3, 1)(x), a])
+    x = layers.ReLU(6.0)(layers.BatchNormalization()(x))
+    x = layers.Concatenate()([x, a])
+    x = layers.Conv2D(8, 2, strides=2, activation="relu")(layers.Dropout(0.3)(x))
+    x = layers.Concatenate()([layers.Flatten()(x), layers.GlobalAveragePooling2D()(x)])
+    x = layers.Dense(4, "softmax")(layers.Dense(10, "relu")(x))
+    model = keras.Model(inputs, x)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            shape = layer.moving_mean.shape
+            values = rng.uniform(-1.5, 1.5, shape), *rng.normal(size=(2, *shape)) * 0.3
+            layer.set_weights([*values, rng.uniform(0.5, 2, shape)])
+    return model
+
+
+def test_the_rates_approach_every_layer_of_the_source():
+    model = everything()
+    expected = logits(model, IMAGES)
+    record = record_activations(model, IMAGES)
+    errors = []
+    for steps in (16, 128):
+        spiking = to_spiking(model, record, steps, 100, initial_potential="half")
+        found = of(spiking(IMAGES))[:, -1] / steps
+        errors.append(np.abs(found - expected).max() / np.abs(expected).max())
+    assert errors[1] < 0.04 and errors[1] < errors[0] / 3
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.floats(0, 1.0), st.floats(0.05, 3.0), st.integers(1, 60), st.sampled_from([0.0, 0.5]))
+def test_spikes_of_a_constant_input_in_closed_form(share, threshold, steps, start):
+    current = np.float32(share * threshold)
+    x = np.full((1, steps, 1), current)
+    spikes = of(IF(threshold, "half" if start else "zeros")(x)).sum()
+    # At an integer the rounding of float32 decides.
+    low, high = (np.floor(steps * float(current) / threshold + start + e) for e in (-1e-4, 1e-4))
+    assert low <= spikes <= high
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 10_000), st.integers(1, 80))
+def test_the_rate_of_a_layer_is_off_by_one_spike_at_most(seed, steps):
+    random = np.random.default_rng(seed)
+    model = keras.Sequential(
+        [keras.Input((5,)), layers.Dense(7, "relu"), layers.Dense(7, use_bias=False)]
+    )
+    model.layers[1].set_weights([np.eye(7, dtype="float32")])
+    x = random.normal(size=(6, 5)).astype("float32")
+    record = record_activations(model, x)
+    lam = record.layers[model.layers[0].name].largest
+    found = of(to_spiking(model, record, steps, 100)(x))[:, -1] / steps
+    assert (np.abs(found - of(model(x))) <= (1 + 1e-4) * lam / steps + 1e-6).all()
+
+
+def test_thresholds_are_percentiles_and_spikes_are_ones():
+    model = dense()
+    record = record_activations(model, VECTORS, batch_size=7)
+    first = of(layers.ReLU()(model.layers[0](VECTORS)))
+    spiking = to_spiking(model, record, 10, 90)
+    thresholds = [layer.cell.threshold for layer in spiking.layers if isinstance(layer, IF)]
+    second = of(model.layers[1](first))
+    lam = [np.percentile(first, 90), np.percentile(second, 90)]
+    np.testing.assert_allclose(thresholds[0], lam[0], rtol=1e-2)
+    np.testing.assert_allclose(thresholds[1], lam[1] / lam[0], rtol=1e-2)
+    report = activity_report(spiking, VECTORS)
+    of_spikes = [row for row in report.products if row["layer"] != "first"]
+    assert len(of_spikes) == 2
+    assert all(row["effective_macs"] == 0 < row["strict_acs"] for row in of_spikes)
+    assert len(report.activities) == 2
+
+
+@pytest.mark.parametrize("rule", [ScaledBinary, lambda: SumOfSigmoids("ternary")])
+def test_kernels_of_few_bits_become_codes_and_their_scales_thresholds(rule):
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Conv2D(6, 3, use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Conv2D(8, 3, use_bias=False),
+            layers.AveragePooling2D(2),
+            layers.ReLU(),
+            layers.Flatten(),
+            layers.Dense(9, "relu"),
+            layers.Dense(4),
+        ]
+    )
+    normalization = model.layers[1]
+    normalization.set_weights(rng.uniform(0.5, 1.5, (4, 6)) * np.array([[-1], [1], [1], [1]]))
+    low = quantize_weights(model, rule())
+    record = record_activations(low, IMAGES)
+    spiking = to_spiking(low, record, 200, 100)
+    found = of(spiking(IMAGES))[:, -1] / 200
+    expected = of(low(IMAGES))
+    assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
+    kernels = [w for w in spiking.weights if w.name == "kernel"]
+    assert len(kernels) == 4
+    for kernel in kernels:
+        assert set(np.unique(of(kernel))) <= {-1.0, 0.0, 1.0}
+
+
+def test_poisson_input_synchronous_layers_and_inputs_with_time():
+    model = dense()
+    record = record_activations(model, VECTORS)
+    expected = of(model(VECTORS))
+    size = np.abs(expected).max()
+    poisson = to_spiking(model, record, 600, 100, encoding="poisson", seed=0)
+    assert np.abs(of(poisson(VECTORS))[:, -1] / 600 - expected).max() < 0.2 * size
+    fast, slow = (to_spiking(model, record, 30, propagation=p) for p in ("one-step", "synchronous"))
+    # Two layers of neurons and the readout: three steps late.
+    # Two layers of neurons and the readout, each a step behind the one before.
+    late = of(slow(VECTORS))
+    assert (late[:, 0] == 0).all()
+    assert np.abs(late[:, -1] / 30 - expected).max() < 0.3 * size
+    timed = to_spiking(model, record, None, encoding=None)
+    repeated = np.repeat(VECTORS[:, None], 30, axis=1)
+    np.testing.assert_allclose(of(timed(repeated)), of(fast(VECTORS)), rtol=0, atol=1e-3)
+
+
+def test_streams_in_chunks_and_is_saved(tmp_path):
+    model = dense("softmax")
+    record = record_activations(model, VECTORS)
+    whole = of(to_spiking(model, record, 12)(VECTORS[:5]))
+    fixed = keras.Sequential([keras.Input(batch_shape=(5, 6)), *model.layers])
+    for propagation in ("one-step", "synchronous"):
+        options = dict(stateful=True, propagation=propagation)
+        streaming = to_spiking(fixed, record, 4, **options)
+        parts = np.concatenate([of(streaming(VECTORS[:5])) for _ in range(3)], axis=1)
+        expected = of(to_spiking(model, record, 12, propagation=propagation)(VECTORS[:5]))
+        np.testing.assert_allclose(parts, expected, rtol=0, atol=1e-4)
+        reset_states(streaming)
+        np.testing.assert_allclose(of(streaming(VECTORS[:5])), parts[:, :4], rtol=0, atol=1e-5)
+    spiking = to_spiking(model, record, 12)
+    spiking.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(of(again(VECTORS[:5])), whole)
+
+
+def test_accuracy_and_spikes_at_every_step_and_early_exit():
+    model = dense()
+    labels = of(model(VECTORS)).argmax(axis=-1)
+    simulation = simulate(to_spiking(model, VECTORS, 60, 100), VECTORS, batch_size=16)
+    assert simulation.sums.shape == (40, 60, 4) and simulation.neurons == 28
+    accuracy = simulation.accuracy(labels)
+    assert accuracy[-1] > 0.9
+    step = simulation.steps_to(labels, accuracy[-1])
+    assert (accuracy[step - 1 :] >= accuracy[-1]).all() and accuracy[step - 2] < accuracy[-1]
+    assert simulation.spikes[:, -1].mean() == pytest.approx(sum(simulation.by_layer.values()))
+    assert (np.diff(simulation.spikes, axis=1) >= 0).all()
+    never = early_exit(simulation, 1.0)
+    assert (never.steps == 60).all() and never.accuracy(labels) == accuracy[-1]
+    at_once = early_exit(simulation, 1e-6, first=5)
+    assert (at_once.steps == 5).all() and at_once.accuracy(labels) == accuracy[4]
+    some = early_exit(simulation, 0.9, kappa=20.0)
+    assert 1 < some.steps.mean() < 60
+    rows = np.arange(40)
+    z = 20.0 * simulation.sums[rows, some.steps - 1] / some.steps[:, None]
+    sure = np.exp(z - z.max(-1, keepdims=True))
+    left = some.steps < 60
+    assert (1 / sure.sum(-1)[left] >= 0.9).all()
+    raw = early_exit(simulation, 0.9, kappa=20.0, norm="sum")
+    assert (raw.steps <= some.steps).all()
+
+
+def _functional(build):
+    inputs = keras.Input((8, 8, 3))
+    return keras.Model(inputs, build(inputs))
+
+
+@pytest.mark.parametrize(
+    "build, message",
+    [
+        (lambda x: layers.LayerNormalization()(layers.ReLU()(x)), "LayerNormalization.*expected"),
+        (lambda x: layers.Conv2D(2, 3, activation="tanh")(layers.ReLU()(x)), "'tanh'.*expected"),
+        (lambda x: layers.ReLU()(layers.Dense(2, "softmax")(x)), "not the last one"),
+        (lambda x: layers.ReLU(negative_slope=0.1)(x), "negative_slope=0.1"),
+        (lambda x: layers.Conv2D(2, 3)(x), "no ReLU"),
+        (lambda x: keras.Sequential([layers.ReLU()])(x), "without models inside"),
+        (lambda x: layers.ReLU()(x) * 2.0, "cannot be converted"),
+        (lambda x: layers.ReLU()(layers.Dense(2, bias_initializer="zeros")(x * 0.0)), "convert"),
+    ],
+)
+def test_what_cannot_be_converted_is_named(build, message):
+    with pytest.raises(ValueError, match=message):
+        to_spiking(_functional(build), IMAGES)
+
+
+def test_residuals_by_operators():
+    def build(x):
+        y = layers.Conv2D(4, 1, activation="relu")(x)
+        return layers.Dense(2)(keras.ops.relu(layers.Conv2D(4, 1)(y) + y))
+
+    model = _functional(build)
+    found = of(to_spiking(model, IMAGES, 300, 100)(IMAGES))[:, -1] / 300
+    expected = of(model(IMAGES))
+    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(timesteps=0), "received: 0"),
+        (dict(percentile=0), "received: 0"),
+        (dict(percentile=1), "would be 0"),
+        (dict(encoding="rate"), "received: 'rate'"),
+        (dict(initial_potential="full"), "received: 'full'"),
+        (dict(propagation="fast"), "received: 'fast'"),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        to_spiking(dense(), VECTORS, **options)
+
+
+def test_bad_data():
+    with pytest.raises(ValueError, match="NaN"):
+        to_spiking(dense(), np.full((2, 6), np.nan, "float32"))
+    with pytest.raises(ValueError, match="received none"):
+        to_spiking(dense(), VECTORS[:0])
+    simulation = simulate(to_spiking(dense(), VECTORS, 3), VECTORS)
+    with pytest.raises(ValueError, match="each of 40 samples"):
+        simulation.accuracy(np.zeros(3))
+    with pytest.raises(ValueError, match="received: 'none'"):
+        early_exit(simulation, 0.9, norm="none")
+    with pytest.raises(ValueError, match="not stateful"):
+        simulate(dense(), VECTORS)
