@@ -19,7 +19,11 @@ class IFCell(SpikingCell):
 
     No leak, no lower bound, at most one spike a step. What is above the threshold is kept, so that
     the spikes count the input: for a constant input ``0 <= x <= threshold`` there are
-    ``floor((T x + v_0) / threshold)`` of them in T steps.
+    ``floor((T x + v_0) / threshold)`` of them in T steps. For any inputs up to the threshold,
+    negative ones too, the spikes up to step t are a prefix sum and a running maximum,
+    ``max(0, max_{s <= t} floor((x_1 + ... + x_s + v_0) / threshold))``. Larger inputs make spikes
+    wait, as there is one a step at most, and what waits can still be taken back by negative ones:
+    then only the loop gives them.
 
     Args:
         units: number of neurons.

@@ -233,7 +233,7 @@ def test_wrong_options_end_with_status_2(arguments, message, capsys):
         (["--model", "gru", "--epochs", "2"], "recipe options are for hybrid-lmu and lmu; rece"),
         (["--task", "mackey-glass"], "`task` must have classes; received: mackey-glass"),
         (["--task", "digits", "--batch-size", "9999"], "`batch_size` must be at most the number"),
-        (["--data-dir", "nowhere"], "no prepared MNIST under nowhere"),
+        (["--data-dir", "nowhere"], "no prepared mnist under nowhere"),
         (["--json", "."], "cannot write .: expected a file name; received a folder"),
     ],
 )

@@ -91,6 +91,15 @@ def test_spikes_of_a_constant_input_in_closed_form(share, threshold, steps, star
     assert low <= spikes <= high
 
 
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(-24, 8), min_size=1, max_size=40), st.integers(0, 7))
+def test_spikes_of_inputs_up_to_the_threshold_are_a_running_maximum_of_sums(x, start):
+    cell = IF(8.0, [float(start)])
+    spikes = of(cell(np.array(x, "float32")[None, :, None]))[0, :, 0]
+    sums = np.floor((np.cumsum(x) + start) / 8.0)
+    np.testing.assert_array_equal(np.cumsum(spikes), np.maximum(np.maximum.accumulate(sums), 0))
+
+
 @settings(deadline=None, max_examples=15)
 @given(st.integers(0, 10_000), st.integers(1, 80))
 def test_the_rate_of_a_layer_is_off_by_one_spike_at_most(seed, steps):

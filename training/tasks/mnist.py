@@ -9,7 +9,7 @@ from training.startup import quiet
 from training.tasks.base import Split, TaskData
 
 HELP = (
-    "  python -c \"import tensorflow_datasets as d; d.load('mnist', data_dir='DIR/tfds')\"\n"
+    "  python -c \"import tensorflow_datasets as d; d.load('{name}', data_dir='DIR/tfds')\"\n"
     "on a machine with a network, then pass --data-dir DIR (or set HYBRID_LMU_DATA=DIR);\n"
     "without --data-dir it is downloaded to tensorflow-datasets' own folder."
 )
@@ -25,7 +25,7 @@ def load(data_dir=None, permuted=True, permutation=0) -> TaskData:
     images, labels = {}, {}
     for part, split in (("train", "train[:50000]"), ("validation", "train[50000:]"),
                         ("test", "test")):  # fmt: skip
-        images[part], labels[part] = _read(split, data_dir)
+        images[part], labels[part] = read_tfds("mnist", split, data_dir)
     order = np.random.RandomState(permutation).permutation(784) if permuted else np.arange(784)
     parts = {}
     for part in images:
@@ -35,7 +35,8 @@ def load(data_dir=None, permuted=True, permutation=0) -> TaskData:
     return TaskData(name=name, kind="classes", per_step=False, outputs=10, **parts)
 
 
-def _read(split, data_dir):
+def read_tfds(name, split, data_dir):
+    """``(images, labels)`` of a split of a data set of tensorflow-datasets; DataNotFound."""
     try:
         with quiet():  # TensorFlow tells of the GPUs that it does not find
             import tensorflow
@@ -44,25 +45,28 @@ def _read(split, data_dir):
             tensorflow.zeros(())
     except ImportError as error:
         raise DataNotFound(
-            f"MNIST is read with tensorflow-datasets, which cannot be imported ({error}). "
+            f"{name} is read with tensorflow-datasets, which cannot be imported ({error}). "
             'Install it: pip install -e ".[train]"'
         ) from error
     options = {}
     if data_dir is not None:
-        options = dict(data_dir=str(_prepared(Path(data_dir))), download=False, try_gcs=False)
+        options = dict(data_dir=str(_prepared(name, Path(data_dir))), download=False, try_gcs=False)
     try:
-        batch = tfds.as_numpy(tfds.load("mnist", split=split, batch_size=-1, **options))
+        batch = tfds.as_numpy(tfds.load(name, split=split, batch_size=-1, **options))
     except Exception as error:  # tfds raises many types: network, checksums, missing packages
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise DataNotFound(f"MNIST could not be loaded ({reason}). Get it with\n{HELP}") from error
+        help_text = HELP.format(name=name)
+        raise DataNotFound(
+            f"{name} could not be loaded ({reason}). Get it with\n{help_text}"
+        ) from error
     return batch["image"], batch["label"]
 
 
-def _prepared(data_dir):
+def _prepared(name, data_dir):
     for folder in (data_dir / "tfds", data_dir):
-        if any((folder / "mnist").glob("*/dataset_info.json")):
+        if any((folder / name).glob("*/dataset_info.json")):
             return folder
     raise DataNotFound(
-        f"no prepared MNIST under {data_dir} (looked for tfds/mnist/*/dataset_info.json). "
-        f"Get it with\n{HELP}"
+        f"no prepared {name} under {data_dir} (looked for tfds/{name}/*/dataset_info.json). "
+        f"Get it with\n{HELP.format(name=name)}"
     )

@@ -1,0 +1,342 @@
+"""Convert convolutional networks to integrate-and-fire neurons, and see what each choice costs:
+python -m evaluation.spiking --data digits --designs all
+
+Trains small VGGs of the pattern of Lu & Sengupta (2020) at full precision and with binary kernels,
+converts them (thresholds at percentiles of the activity on training data), simulates them on the
+test split and prints, for each design: accuracy of the source network and of the spiking one; time
+steps to within 0.3 points of the source, for good; mean steps, spikes and energy; with thresholds
+at the largest activity and at the best percentile, with and without early exit. Percentile and
+confidence are chosen on the validation split. Writes OUT/DATA.json and OUT/DATA.png.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.commands import add_data_dir, count, note
+from evaluation.report import WriteError, check_writable, write
+from training.cli import BACKENDS
+from training.errors import TrainingError
+from training.startup import describe_engine, prepare_environment
+
+DATA = ("digits", "mnist", "cifar10", "cifar100")
+PERCENTILES = (98.0, 99.0, 99.7, 99.9, 99.99)
+CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999)
+ALLOWED = 0.003  # of accuracy, below the source network
+PRESET = "horowitz-fp32"
+
+
+def designs():
+    """``{name: designs}`` that the command knows."""
+    from training.images import Design
+
+    paper = (Design(), Design(binary=True))
+    ends = (Design(binary=True, binary_first=True), Design(binary=True, binary_last=True),
+            Design(binary=True, binary_first=True, binary_last=True))  # fmt: skip
+    others = (Design(place="after"), Design(pooling="max"), Design(pooling="max", place="after"),
+              Design(bias=True), Design(batch_norm=True, bias=True))  # fmt: skip
+    return {"paper": paper, "all": (*paper, *ends, *others)}
+
+
+def parser():
+    p = argparse.ArgumentParser(
+        prog="python -m evaluation.spiking",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("--data", choices=DATA, default="digits",
+                   help="default: digits, embedded; of cifar10 and cifar100 a VGG-15")  # fmt: skip
+    add_data_dir(p)
+    p.add_argument("--designs", choices=("paper", "all"), default="paper",
+                   help="paper (default): full precision and binary, first and last layer exempt; "
+                   "all: also pooling, biases, batch norm, binary ends")  # fmt: skip
+    p.add_argument("--timesteps", type=count, default=100, metavar="T", help="default: 100")
+    p.add_argument("--samples", type=count, metavar="N",
+                   help="test images (default: all); validation images likewise")  # fmt: skip
+    p.add_argument("--energy-samples", type=count, default=100, metavar="N",
+                   help="test images that operations are counted on (default: 100)")  # fmt: skip
+    p.add_argument("--batch-size", type=count, default=50, metavar="N",
+                   help="images simulated at once (default: 50)")  # fmt: skip
+    p.add_argument("--initial-potential", choices=("zeros", "half"), default="zeros",
+                   help="in thresholds (default: zeros)")  # fmt: skip
+    p.add_argument("--encoding", choices=("analog", "poisson"), default="analog",
+                   help="of the images (default: analog)")  # fmt: skip
+    p.add_argument("--propagation", choices=("one-step", "synchronous"), default="one-step",
+                   help="a step for all layers (default), or one for each")  # fmt: skip
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    p.add_argument("--out", type=Path, default=Path("runs/spiking"), metavar="DIR",
+                   help="folder of the results (default: runs/spiking)")  # fmt: skip
+    p.add_argument("--backend", choices=BACKENDS,
+                   default=os.environ.get("KERAS_BACKEND", "tensorflow"),
+                   help="default: KERAS_BACKEND or tensorflow")  # fmt: skip
+    return p
+
+
+def main(argv=None):
+    """Command line. Returns the exit status: 0, or 1 after one line on stderr."""
+    args = parser().parse_args(argv)
+    try:
+        check_writable(args.out / f"{args.data}.json")
+        prepare_environment(args.backend, devices=1)
+        note(describe_engine())
+        from training import images
+
+        data = images.load(args.data, args.data_dir)
+        record = study(data, images.RECIPES[args.data], designs()[args.designs], args)
+    except (TrainingError, WriteError) as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
+    print(table(record))
+    write(args.out / f"{args.data}.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
+    write(args.out / f"{args.data}.png", _plot(record))
+    print(f"\nRecord, plot and source models: {args.out}")
+    return 0
+
+
+def study(data, recipe, chosen, args):
+    """Train, convert and simulate all designs; the record of it."""
+    import dataclasses
+
+    from training import images
+    from training.environment import describe_environment
+
+    rows = []
+    for design in chosen:
+        note(f"\n{design.name}")
+        started = time.monotonic()
+        model = images.train(data, recipe, design, args.seed, note)
+        seconds = time.monotonic() - started
+        model.save(
+            args.out / f"{data.name}-{design.name.replace(', ', '-').replace(' ', '_')}.keras"
+        )
+        row = {"design": dataclasses.asdict(design), "name": design.name, "seconds": seconds}
+        rows.append({**row, **judge(model, data, args)})
+    return {
+        "data": data.name,
+        "options": {k: v for k, v in vars(args).items() if k not in ("out", "data_dir")},
+        "recipe": dataclasses.asdict(recipe),
+        "test_images": len(data.test.x[: args.samples]),
+        "rows": rows,
+        "environment": describe_environment(),
+    }
+
+
+def judge(model, data, args):
+    """Accuracies, steps, spikes and energy of one trained network, with thresholds at the maximum
+    and at the percentile that validation chooses, with and without early exit."""
+    from hybrid_lmu import activity_report
+    from hybrid_lmu.conversion import record_activations
+    from hybrid_lmu.weights import weight_footprint
+
+    part = {
+        name: getattr(data, name).take(slice(0, args.samples)) for name in ("validation", "test")
+    }
+    of_source = {name: _accuracy(model, split, args) for name, split in part.items()}
+    record = record_activations(model, data.train.x[:5000], args.batch_size)
+    counted = data.test.x[: args.energy_samples]
+    source = activity_report(model, counted, batch_size=args.batch_size)
+    found = {
+        "source_accuracy": of_source["test"],
+        "source_energy": _energy(source.energy),
+        "footprint": weight_footprint(model),
+        "runs": [],
+    }
+    percentile, at_best = _best_percentile(model, record, part["validation"], of_source, args)
+    at_maximum = _simulated(model, record, 100.0, part["validation"], args)
+    for percent, on_validation in ((100.0, at_maximum), (percentile, at_best)):
+        of_test = _simulated(model, record, percent, part["test"], args)
+        runs = _runs(of_test, on_validation, part, of_source, percent)
+        spiking = _spiking(model, record, percent, args, runs[0]["mean_steps"])
+        report = activity_report(spiking, counted, batch_size=args.batch_size)
+        runs[0]["energy"] = _energy(report.energy)
+        runs[0]["energy_matched"] = _energy([_matched(source, runs[0]["mean_steps"])])
+        found["runs"] += runs
+        for run in runs:
+            note(_line(run))
+    found["percentile"] = percentile
+    return found
+
+
+def _matched(source, steps):
+    """Energy of the source network with activities of as many bits as numbers of spikes have."""
+    from hybrid_lmu.accounting.energy import baseline_energy
+
+    bits = int(np.ceil(np.log2(steps + 1)))
+    return baseline_energy([{**row, "input_bits": bits} for row in source.products])
+
+
+def _runs(of_test, on_validation, part, of_source, percentile):
+    """Two runs: all steps, and with early exit by the confidence that validation chooses."""
+    from hybrid_lmu.conversion import early_exit
+
+    labels = part["test"].y
+    curve = of_test.accuracy(labels)
+    last = of_test.spikes[:, -1].mean()
+    common = {"percentile": percentile, "neurons": of_test.neurons}
+    step = of_test.steps_to(labels, of_source["test"] - ALLOWED)
+    full = {
+        **common,
+        "exit": None,
+        "accuracy": float(curve[-1]),
+        "curve": curve.tolist(),
+        "steps_to_source": step,
+        "mean_steps": len(curve) if step is None else step,
+        "spikes": float(of_test.spikes[:, (step or len(curve)) - 1].mean()),
+        "spikes_at_the_end": float(last),
+    }
+    confidence = _best_confidence(on_validation, part["validation"].y, of_source["validation"])
+    left = early_exit(of_test, confidence)
+    early = {
+        **common,
+        "exit": confidence,
+        "accuracy": left.accuracy(labels),
+        "mean_steps": float(left.steps.mean()),
+        "spikes": float(left.spikes.mean()),
+    }
+    return [full, early]
+
+
+def _best_percentile(model, record, validation, of_source, args):
+    """The percentile with the fewest steps to the source's accuracy, of those the most accurate."""
+    ranked = []
+    for percentile in PERCENTILES:
+        found = _simulated(model, record, percentile, validation, args)
+        step = found.steps_to(validation.y, of_source["validation"] - ALLOWED)
+        accuracy = found.accuracy(validation.y)[-1]
+        ranked.append(((step or np.inf, -accuracy), percentile, found))
+        note(f"percentile {percentile:g}: validation {100 * accuracy:.2f} %, steps {step}")
+    _, percentile, found = min(ranked, key=lambda one: one[0])
+    return percentile, found
+
+
+def _best_confidence(simulation, labels, source):
+    """The least confidence that keeps the accuracy within `ALLOWED` of the source's, or of what all
+    steps reach if that is less."""
+    from hybrid_lmu.conversion import early_exit
+
+    goal = min(source, simulation.accuracy(labels)[-1] + ALLOWED) - ALLOWED
+    for confidence in CONFIDENCES:
+        if early_exit(simulation, confidence).accuracy(labels) >= goal:
+            return confidence
+    return 1.0
+
+
+def _spiking(model, record, percentile, args, timesteps=None):
+    from hybrid_lmu.conversion import to_spiking
+
+    return to_spiking(
+        model, record, timesteps or args.timesteps, percentile, args.encoding,
+        args.initial_potential, args.propagation, seed=args.seed,
+    )  # fmt: skip
+
+
+def _simulated(model, record, percentile, split, args):
+    from hybrid_lmu.conversion import simulate
+
+    return simulate(_spiking(model, record, percentile, args), split.x, args.batch_size)
+
+
+def _accuracy(model, split, args):
+    logits = model.predict(split.x, batch_size=args.batch_size, verbose=0)
+    return float((logits.argmax(axis=-1) == split.y).mean())
+
+
+def _energy(rows):
+    """Joules of the computation alone, and with memory accesses, of the preset shown."""
+    shown = {row["preset"]: row for row in rows}
+    row = shown.get(PRESET) or shown["quantized-ann"]
+    return [row["compute_joules"], row["total_joules"]]
+
+
+def _line(run):
+    how = "all steps" if run["exit"] is None else f"exit at {run['exit']:g}"
+    return (
+        f"percentile {run['percentile']:g}, {how}: test {100 * run['accuracy']:.2f} %, "
+        f"{run['mean_steps']:.1f} steps, {run['spikes']:,.0f} spikes"
+    )
+
+
+def table(record):
+    """Text table of a record."""
+    from training.summary import si
+
+    header = ["thresholds at", "early exit", "test %", "steps", "spikes", "energy", "matched bits"]
+    lines = []
+    for row in record["rows"]:
+        cells = [header, ["source", "", f"{100 * row['source_accuracy']:.2f}", "", "",
+                          _joules(row["source_energy"], si), ""]]  # fmt: skip
+        for run in row["runs"]:
+            at = "maximum" if run["percentile"] == 100 else f"{run['percentile']:g} %"
+            never = run["exit"] is None and run["steps_to_source"] is None
+            steps = f"> {run['mean_steps']}" if never else f"{run['mean_steps']:.1f}"
+            cells.append([
+                at, "-" if run["exit"] is None else f"{run['exit']:g}",
+                f"{100 * run['accuracy']:.2f}", steps, f"{run['spikes']:,.0f}",
+                _joules(run.get("energy"), si), _joules(run.get("energy_matched"), si),
+            ])  # fmt: skip
+        widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
+        packed = row["footprint"]
+        lines += ["", f"{row['name']} (weights {packed['saving']:.1f} times smaller, packed)"]
+        lines += ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
+                  for line in cells]  # fmt: skip
+    options = record["options"]
+    return "\n".join([
+        f"{record['data']}, {record['test_images']:,} test images, T = {options['timesteps']}, "
+        f"{options['encoding']} input", *lines, "",
+        "Test %: after all T steps, or where each image leaves. Steps: until the accuracy stays",
+        "within 0.3 points of the source's (> T: never), or the mean over images that leave early.",
+        f"Spikes: up to there, a mean over images. Energy: up to there, of "
+        f"{options['energy_samples']} images, {PRESET},",
+        "computation alone / with memory accesses. Matched bits: that of the source network with",
+        "integer activities of as many bits as the numbers of spikes have.",
+    ])  # fmt: skip
+
+
+def _joules(energy, si):
+    return " / ".join(si(value, "J") for value in energy or ())
+
+
+def _plot(record):
+    import matplotlib.pyplot as plt
+
+    from evaluation.style import MUTED, colours, styled, to_png
+
+    rows = record["rows"]
+    with styled():
+        columns = min(2, len(rows))
+        lines = -(-len(rows) // columns)
+        figure, grid = plt.subplots(lines, columns, figsize=(5.6 * columns, 3.4 * lines),
+                                    squeeze=False)  # fmt: skip
+        names = ("maximum", "percentile")
+        for axes, row in zip(grid.flat, rows, strict=False):
+            axes.axhline(100 * row["source_accuracy"], color=MUTED, linestyle="--", linewidth=1.2,
+                         label="source network")  # fmt: skip
+            full = [run for run in row["runs"] if run["exit"] is None]
+            early = [run for run in row["runs"] if run["exit"] is not None]
+            for name, run, left in zip(names, full, early, strict=True):
+                colour = colours(names)[name]
+                label = name if name == "maximum" else f"percentile {run['percentile']:g}"
+                steps = np.arange(1, len(run["curve"]) + 1)
+                axes.plot(steps, 100 * np.array(run["curve"]), color=colour, label=label)
+                axes.plot([left["mean_steps"]], [100 * left["accuracy"]], "o", color=colour,
+                          label=f"{label}, early exit")  # fmt: skip
+            axes.set_xscale("log")
+            low = 100 * row["source_accuracy"] - 20
+            axes.set_ylim(max(0, low), min(100.5, 100 * row["source_accuracy"] + 2))
+            axes.set_title(row["name"])
+            axes.set_xlabel("time step")
+            axes.set_ylabel("test accuracy %")
+            axes.legend(fontsize=8, loc="lower right")
+        for axes in list(grid.flat)[len(rows):]:  # fmt: skip
+            axes.set_visible(False)
+        figure.tight_layout()
+        return to_png(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""python -m evaluation.convert: what it writes and says, and which models it refuses."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from evaluation.convert import main, table
+from hybrid_lmu import resolution_variables
+
+
+@pytest.fixture
+def model_file(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((64, 1)), keras.layers.GRU(4), keras.layers.Dense(10, "softmax")]
+    )
+    model.save(tmp_path / "model.keras")
+    return tmp_path / "model.keras"
+
+
+def options(model, out, *more):
+    return [str(model), "--data", "digits", "--out", str(out), "--backend",
+            keras.backend.backend(), "--calibration-samples", "30", "--report-samples", "20",
+            *more]  # fmt: skip
+
+
+def test_table_plot_record_and_model(model_file, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(options(model_file, out, "--bits", "4", "3", "--batch-size", "400")) == 0
+    record = json.loads((out / "convert.json").read_text())
+    assert [(row["bits"], row["epochs"]) for row in record["rows"]] == [
+        (4, 0), (4, 1), (3, 0), (3, 1),
+    ]  # fmt: skip
+    assert record["largest_difference"] < 1e-5
+    for row in record["rows"]:
+        assert row["activity_bits"] == pytest.approx(row["bits"], abs=0.6)
+    assert (out / "convert.png").read_bytes().startswith(b"\x89PNG")
+    shown = capsys.readouterr().out
+    assert table(record) in shown and "source" in shown
+    converted = keras.saving.load_model(out / "3-bits-1-epochs.keras")
+    ((path, variable),) = resolution_variables(converted).items()
+    recorded = record["rows"][3]["resolutions"][path]
+    assert np.isclose(keras.ops.convert_to_numpy(variable).mean(), recorded[1])
+
+
+def test_what_it_refuses(model_file, tmp_path, capsys):
+    assert main(options(tmp_path / "none.keras", tmp_path / "out")) == 1
+    assert "cannot read" in capsys.readouterr().err
+    other = keras.Sequential([keras.Input((64, 1)), keras.layers.Dense(2)])
+    other.save(tmp_path / "other.keras")
+    assert main(options(tmp_path / "other.keras", tmp_path / "out")) == 1
+    assert "Nothing to quantize" in capsys.readouterr().err
+    for wrong in (["--bits", "0"], ["--finetune-epochs", "-1"], ["--learning-rate", "x"]):
+        with pytest.raises(SystemExit):
+            main(options(model_file, tmp_path / "out", *wrong))
+    assert "received: 0" in capsys.readouterr().err

@@ -1,0 +1,46 @@
+"""python -m evaluation.spiking: a study of a tiny network, and its choices on validation."""
+
+import json
+
+import keras
+import pytest
+
+from evaluation import spiking
+from training import images
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    recipe = images.Recipe(((4, 4),), 8, 32, (2, 1), (1e-2, 1e-2))
+    monkeypatch.setitem(images.RECIPES, "digits", recipe)
+    monkeypatch.setattr(spiking, "PERCENTILES", (99.0, 99.9))
+
+
+def test_record_table_and_plot(tiny, tmp_path, capsys):
+    argv = ["--data", "digits", "--samples", "60", "--timesteps", "12", "--energy-samples", "5",
+            "--out", str(tmp_path), "--backend", keras.backend.backend()]  # fmt: skip
+    assert spiking.main(argv) == 0
+    record = json.loads((tmp_path / "digits.json").read_text())
+    assert [row["name"] for row in record["rows"]] == [
+        "average pool before ReLU", "average pool before ReLU, binary",
+    ]  # fmt: skip
+    for row in record["rows"]:
+        assert row["percentile"] in (99.0, 99.9)
+        assert [(run["percentile"] == 100, run["exit"] is None) for run in row["runs"]] == [
+            (True, True), (True, False), (False, True), (False, False),
+        ]  # fmt: skip
+        for full, early in (row["runs"][:2], row["runs"][2:]):
+            assert len(full["curve"]) == 12 and full["curve"][-1] == full["accuracy"]
+            assert 1 <= early["mean_steps"] <= 12 and early["spikes"] <= full["spikes_at_the_end"]
+            assert all(value > 0 for value in (*full["energy"], *full["energy_matched"]))
+    assert record["rows"][1]["footprint"]["quantized"] > 0
+    assert (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")
+    assert spiking.table(record) in capsys.readouterr().out
+    source = keras.saving.load_model(tmp_path / "digits-average_pool_before_ReLU-binary.keras")
+    assert source.output_shape == (None, 10)
+
+
+def test_data_that_are_not_there(tmp_path, capsys):
+    argv = ["--data", "cifar10", "--data-dir", str(tmp_path), "--out", str(tmp_path)]
+    assert spiking.main([*argv, "--backend", keras.backend.backend()]) == 1
+    assert "no prepared cifar10" in capsys.readouterr().err
