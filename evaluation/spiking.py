@@ -326,6 +326,11 @@ def _plot(record):
                 axes.plot([left["mean_steps"]], [100 * left["accuracy"]], "o", color=colour,
                           label=f"{label}, early exit")  # fmt: skip
             axes.set_xscale("log")
+            ticks = [
+                t for t in (1, 2, 5, 10, 20, 50, 100, 200, 500) if t <= len(row["runs"][0]["curve"])
+            ]
+            axes.set_xticks(ticks, map(str, ticks))
+            axes.minorticks_off()
             low = 100 * row["source_accuracy"] - 20
             axes.set_ylim(max(0, low), min(100.5, 100 * row["source_accuracy"] + 2))
             axes.set_title(row["name"])

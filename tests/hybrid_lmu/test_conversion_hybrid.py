@@ -86,27 +86,32 @@ def test_without_resolutions_it_is_the_network(name):
     recurrent = [one for one in plain.layers if isinstance(one, (HybridRNN, layers.Bidirectional))]
     assert recurrent
     assert len(plain.trainable_weights) == len(model.trainable_weights)
-    spiking = to_hybrid(model, resolution=2**16)
-    if name != "lmu, all connections":  # there, noise that small recurs
-        error = np.abs(of(spiking(X)) - expected).max()
-        assert error < 2e-2 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("per", ["neuron", "layer"])
 def test_bits_are_those_of_the_data(per, tmp_path):
-    model = keras.Sequential([keras.Input((20, 3)), *stack()])
-    hybrid = to_hybrid(model, X, bits=3.5, per=per, seed=1)
+    model = keras.Sequential(
+        [
+            keras.Input((20, 3)),
+            layers.LSTM(8, return_sequences=True),
+            layers.Dense(7, "tanh", name="between"),
+            layers.SimpleRNN(6),
+            layers.Dense(2),
+        ]
+    )
+    hybrid = to_hybrid(model, X, bits=5.0, per=per, seed=1)
+    expected = model.predict(X, verbose=0)
+    error = np.abs(hybrid.predict(X, verbose=0) - expected).max()
+    assert 0 < error < 0.5 * np.abs(expected).max()
     report = activity_report(hybrid, X)
-    assert len(report.activities) == 6
+    assert len(report.activities) == 3
     for row in report.activities:
-        assert row["activity_bits"] == pytest.approx(3.5, abs=0.35)
+        assert row["activity_bits"] == pytest.approx(5.0, abs=0.3)
     shapes = {w.shape for w in hybrid.weights if w.name == "resolution"}
     assert (shapes == {()}) == (per == "layer")
     assert isinstance(hybrid.get_layer("between_counts"), SigmaDelta)
     hybrid.save(tmp_path / "m.keras")
     again = keras.saving.load_model(tmp_path / "m.keras")
-    expected = of(hybrid(X))
-    assert expected.shape == of(again(X)).shape
     for ours, theirs in zip(hybrid.weights, again.weights, strict=True):
         np.testing.assert_array_equal(of(ours), of(theirs))
 
@@ -138,7 +143,7 @@ def test_streams_as_the_whole():
 
 
 def test_exempt_layers_stay():
-    model = keras.Sequential([keras.Input((20, 3)), *stack()])
+    model = keras.Sequential([keras.Input((20, 3)), *stack()[::2]])
     hybrid = to_hybrid(model, resolution=4.0, exempt=("between", "lstm*"))
     kinds = [type(one).__name__ for one in hybrid.layers]
     assert "LSTM" in kinds and hybrid.get_layer("between").activation is keras.activations.tanh
