@@ -169,8 +169,19 @@ def _dense(layer, tape, call):
 @register_layer("keras", "Conv1D")
 @register_layer("keras", "Conv2D")
 @register_layer("keras", "Conv3D")
+@register_layer("keras", "DepthwiseConv1D")
+@register_layer("keras", "DepthwiseConv2D")
 def _convolution(layer, tape, call):
     def convolve(x, kernel):
+        if "Depthwise" in class_key(layer)[1]:
+            return ops.depthwise_conv(
+                x,
+                kernel,
+                strides=layer.strides,
+                padding=layer.padding,
+                dilation_rate=layer.dilation_rate,
+                data_format=layer.data_format,
+            )
         if getattr(layer, "padding", None) == "causal":
             left = layer.dilation_rate[0] * (layer.kernel_size[0] - 1)
             time = 1 if layer.data_format == "channels_last" else 2

@@ -78,4 +78,4 @@ class StreamingHistogram:
         index = int(np.searchsorted(reached, rank))
         before = reached[index] - self.counts[index]
         share = (rank - before) / self.counts[index]
-        return min((index + share) * self._top / len(self.counts), self.largest)
+        return float(min((index + share) * self._top / len(self.counts), self.largest))

@@ -50,8 +50,9 @@ def to_hybrid(
         a functional model of the same inputs and outputs, not compiled.
 
     Raises:
-        ValueError: if the model is of another kind, has a recurrent layer of an unknown class, or
-            nothing to quantize; for both `resolution` and `bits`, or `bits` without `x`.
+        ValueError: if the model is of another kind, has a recurrent layer of an unknown class or
+            with `return_state` (its states become one more), or nothing to quantize; for both
+            `resolution` and `bits`, or `bits` without `x`.
 
     Example:
 
@@ -60,7 +61,7 @@ def to_hybrid(
     ... ])
     >>> x = np.random.default_rng(0).normal(size=(30, 20, 3)).astype("float32")
     >>> hybrid = to_hybrid(model, x, bits=3.0)
-    >>> round(activity_report(hybrid, x).activities[0].activity_bits)
+    >>> round(activity_report(hybrid, x).totals["activity_bits"])
     3
 
     Sources: the quantizer of Voelker, Rasmussen & Eliasmith (2020), arXiv:2002.03553, who train

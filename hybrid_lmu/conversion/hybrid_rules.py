@@ -20,7 +20,7 @@ from hybrid_lmu.recurrent import HybridRNN
 from hybrid_lmu.sigma_delta import SigmaDelta
 
 RULES = {}
-_OF_RNN = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll",
+_OF_RNN = ("return_sequences", "go_backwards", "stateful", "unroll",
            "zero_output_for_mask", "name", "dtype", "trainable")  # fmt: skip
 _LINEAR = (None, keras.activations.linear)
 
@@ -111,6 +111,11 @@ def _rnn_of_its_own_cell(layer, make):
 
 
 def _around(made, layer):
+    if layer.return_state:
+        raise ValueError(
+            f"{describe(layer)} has return_state=True; expected False, as the converted layer has "
+            "the diffusion error as one more state."
+        )
     cell, copy = made
     return [HybridRNN(cell, **_chosen(layer, _OF_RNN))], lambda rnn: copy(rnn.cell)
 

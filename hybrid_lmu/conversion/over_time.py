@@ -106,7 +106,7 @@ class Accumulate(_Carried):
 
     Example:
 
-    >>> Accumulate()(np.ones((1, 3, 1), "float32"))[0, :, 0].tolist()
+    >>> [float(y) for y in Accumulate()(np.ones((1, 3, 1), "float32"))[0, :, 0]]
     [1.0, 2.0, 3.0]
     """
 

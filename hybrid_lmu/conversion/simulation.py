@@ -111,7 +111,7 @@ def early_exit(simulation, confidence, kappa=1.0, norm="rate", first=1):
 
     Args:
         simulation: of `simulate`.
-        confidence: in (0, 1]; 1 and above any confidence: never leave early.
+        confidence: in (0, 1]; 1: never leave early.
         kappa: > 0. Default 1: the softmax of the source network.
         norm: ``"rate"`` (default): ``norm_t = t``, so that ``S_t / t`` approaches the outputs of
             the source network; ``"sum"``: 1, the raw sums, whose confidence grows with t by itself.
@@ -123,7 +123,8 @@ def early_exit(simulation, confidence, kappa=1.0, norm="rate", first=1):
     Source: the definition is ours; Lu & Sengupta (2020), arXiv:2002.10064, only say that run-time
     techniques shorten the latency.
     """
-    check_positive("confidence", confidence)
+    if not 0 < check_positive("confidence", confidence) <= 1:
+        raise ValueError(f"`confidence` must be in (0, 1]; received: {confidence!r}")
     check_positive("kappa", kappa)
     check_choice("norm", norm, ("rate", "sum"))
     sums = simulation.sums.astype("float64")
@@ -134,7 +135,7 @@ def early_exit(simulation, confidence, kappa=1.0, norm="rate", first=1):
         sure = 1.0 / (1.0 + np.exp(-np.abs(z[..., 0])))
     else:
         sure = 1.0 / np.exp(z - z.max(axis=-1, keepdims=True)).sum(axis=-1)
-    leaves = (sure >= confidence) & (steps >= first)
+    leaves = (sure >= confidence) & (steps >= first) & (confidence < 1)
     leaves[:, -1] = True
     at = leaves.argmax(axis=1)
     rows = np.arange(len(at))

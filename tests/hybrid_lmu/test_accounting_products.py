@@ -282,6 +282,37 @@ def test_convolution_against_brute_force(padding, strides, dilation):
     )
 
 
+def test_depthwise_convolution_and_averages_of_counts():
+    x = np.rint(2 * np.abs(real(2, 6, 6, 3)))
+    model = sequential(
+        keras.Input((6, 6, 3)),
+        layers.DepthwiseConv2D(3, use_bias=False, name="depthwise"),
+        layers.GlobalAveragePooling2D(),
+    )
+    row = rows(activity_report(model, x))["depthwise/kernel"]
+    seen = np.zeros((2, 6, 6, 3))  # how many windows of 3 x 3 an entry is in
+    for i in range(4):
+        for j in range(4):
+            seen[:, i : i + 3, j : j + 3] += 1
+    check(
+        row,
+        16 * 9 * 3,
+        0,
+        np.sum(seen * (x != 0)) / 2,
+        np.sum(seen * (x == 1)) / 2,
+        np.sum(seen * x) / 2,
+    )
+    counts = sequential(
+        keras.Input((5, 4, 4, 2)),
+        hybrid_lmu.neurons.IF(0.5),
+        hybrid_lmu.EachStep(layers.AveragePooling2D(2)),
+        hybrid_lmu.EachStep(layers.GlobalAveragePooling2D()),
+        layers.Dense(2, name="dense"),
+    )
+    row = rows(activity_report(counts, np.abs(real(2, 5, 4, 4, 2))))["dense/kernel"]
+    assert row["input_resolution"] == 16 and row["effective_macs"] == 0 < row["graded_acs"]
+
+
 def test_hybrid_rnn_counts_as_rnn():
     cell = hybrid_lmu.HybridCell(keras.layers.GRUCell(3), resolution=2.0, seed=1)
     x = np.random.default_rng(0).normal(size=(4, 6, 2)).astype("float32")

@@ -174,6 +174,7 @@ class Unknown(layers.Layer):
         (lambda: layers.GRU(2), dict(bits=3.0), "`x`.*must be given"),
         (lambda: layers.GRU(2), dict(bits=0.0, x=X), "received: 0.0"),
         (lambda: layers.GRU(2), dict(resolution=-1.0), "resolution"),
+        (lambda: layers.LSTM(2, return_state=True), dict(resolution=1.0), "return_state=True"),
         (lambda: layers.GRU(2), dict(resolution=1.0, per="unit"), "received: 'unit'"),
         (lambda: layers.GRU(2), dict(resolution=1.0, exempt="lstm"), r"received: \['lstm'\]"),
         (lambda: layers.Dense(2), dict(resolution=1.0), "Nothing to quantize"),
@@ -185,7 +186,9 @@ class Unknown(layers.Layer):
 def test_bad_input(make, options, message):
     layer = make()
     shape = (20, 5, 3) if isinstance(layer, layers.ConvLSTM1D) else (20, 3)
-    tail = [layers.Dense(1)] if isinstance(layer, layers.ReLU) else []
-    model = keras.Sequential([keras.Input(shape), layer, *tail])
+    tail = layers.Dense(1) if isinstance(layer, layers.ReLU) else None
+    inputs = keras.Input(shape)
+    outputs = layer(inputs) if tail is None else tail(layer(inputs))
+    model = keras.Model(inputs, outputs)
     with pytest.raises(ValueError, match=message):
         to_hybrid(model, **options)

@@ -285,5 +285,7 @@ def test_bad_data():
         simulation.accuracy(np.zeros(3))
     with pytest.raises(ValueError, match="received: 'none'"):
         early_exit(simulation, 0.9, norm="none")
+    with pytest.raises(ValueError, match="received: 1.5"):
+        early_exit(simulation, 1.5)
     with pytest.raises(ValueError, match="not stateful"):
         simulate(dense(), VECTORS)
