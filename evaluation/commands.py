@@ -38,6 +38,15 @@ def add_data_dir(parser):
     )  # fmt: skip
 
 
+def add_out_and_backend(parser, out):
+    """Add --out, a folder of results (`out` by default), and --backend, of a command that trains."""
+    parser.add_argument("--out", type=Path, default=Path(out), metavar="DIR",
+                        help=f"folder of the results (default: {out})")  # fmt: skip
+    parser.add_argument("--backend", choices=BACKENDS,
+                        default=os.environ.get("KERAS_BACKEND", "tensorflow"),
+                        help="default: KERAS_BACKEND or tensorflow")  # fmt: skip
+
+
 def open_run(args):
     """The run, task data and best model that the arguments of `add_run` name; Keras is started.
 

@@ -11,14 +11,12 @@ those that are judged.
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
 
-from evaluation.commands import add_data_dir, count, note
+from evaluation.commands import add_data_dir, add_out_and_backend, count, note
 from evaluation.report import WriteError, check_writable, write
-from training.cli import BACKENDS
 from training.config import TASK_NAMES
 from training.errors import TrainingError
 from training.startup import describe_engine, prepare_environment
@@ -54,11 +52,7 @@ def parser():
     p.add_argument("--report-samples", type=count, default=500, metavar="N",
                    help="test samples to count bits on (default: 500)")  # fmt: skip
     p.add_argument("--seed", type=_not_negative, default=0, metavar="N", help="default: 0")
-    p.add_argument("--out", type=Path, default=Path("runs/convert"), metavar="DIR",
-                   help="folder of the results (default: runs/convert)")  # fmt: skip
-    p.add_argument("--backend", choices=BACKENDS,
-                   default=os.environ.get("KERAS_BACKEND", "tensorflow"),
-                   help="default: KERAS_BACKEND or tensorflow, which keras-lmu needs")  # fmt: skip
+    add_out_and_backend(p, "runs/convert")
     return p
 
 

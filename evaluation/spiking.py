@@ -11,16 +11,13 @@ confidence are chosen on the validation split. Writes OUT/DATA.json and OUT/DATA
 
 import argparse
 import json
-import os
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
-from evaluation.commands import add_data_dir, count, note
+from evaluation.commands import add_data_dir, add_out_and_backend, count, note
 from evaluation.report import WriteError, check_writable, write
-from training.cli import BACKENDS
 from training.errors import TrainingError
 from training.startup import describe_engine, prepare_environment
 
@@ -69,11 +66,7 @@ def parser():
     p.add_argument("--propagation", choices=("one-step", "synchronous"), default="one-step",
                    help="a step for all layers (default), or one for each")  # fmt: skip
     p.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    p.add_argument("--out", type=Path, default=Path("runs/spiking"), metavar="DIR",
-                   help="folder of the results (default: runs/spiking)")  # fmt: skip
-    p.add_argument("--backend", choices=BACKENDS,
-                   default=os.environ.get("KERAS_BACKEND", "tensorflow"),
-                   help="default: KERAS_BACKEND or tensorflow")  # fmt: skip
+    add_out_and_backend(p, "runs/spiking")
     return p
 
 

@@ -133,7 +133,7 @@ def _bidirectional(layer, make):
     return [keras.layers.Bidirectional(forward, **options)], copy
 
 
-@_rule("keras_lmu", "LMU")
+@_rule("keras_lmu", "LMU", "LMUFeedforward")
 def _lmu(layer, make):
     new = HybridLMU(
         **_lmu_arguments(layer, make),
@@ -141,19 +141,9 @@ def _lmu(layer, make):
         name=layer.name,
         dtype=layer.dtype_policy,
     )
-    inner = layer.layer.cell if isinstance(layer.layer, keras.layers.RNN) else layer.layer
+    inner = getattr(layer, "layer", layer)  # an LMU is a layer around one or the other
+    inner = inner.cell if isinstance(inner, keras.layers.RNN) else inner
     return [new], lambda new: _copy_lmu(inner, new.cell)
-
-
-@_rule("keras_lmu", "LMUFeedforward")
-def _lmu_feedforward(layer, make):
-    new = HybridLMU(
-        **_lmu_arguments(layer, make),
-        return_sequences=layer.return_sequences,
-        name=layer.name,
-        dtype=layer.dtype_policy,
-    )
-    return [new], lambda new: _copy_lmu(layer, new.cell)
 
 
 @_rule("keras", "Dense", "Conv1D")
