@@ -39,7 +39,7 @@ def add_data_dir(parser):
 
 
 def add_out_and_backend(parser, out):
-    """Add --out, a folder of results (`out` by default), and --backend, of a command that trains."""
+    """Add --out, a folder of results (default: `out`), and --backend."""
     parser.add_argument("--out", type=Path, default=Path(out), metavar="DIR",
                         help=f"folder of the results (default: {out})")  # fmt: skip
     parser.add_argument("--backend", choices=BACKENDS,
