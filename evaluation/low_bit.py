@@ -3,6 +3,7 @@
 Beside them stand the rows of the same recipe at full precision, their baseline.
 """
 
+import math
 import statistics
 
 import matplotlib.pyplot as plt
@@ -192,10 +193,19 @@ def _panel(ax, task, pairs):
     ax.set_yscale("log")
     low, high = min(errors) / 1.1, max(errors) * 1.1
     ax.set_ylim(high, low)
-    ticks = [100 - t for t in TICKS]
-    ax.yaxis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high] or [low, high]))
+    ax.yaxis.set_major_locator(FixedLocator(_ticks(low, high) or [low, high]))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 - error:g}"))
     ax.set_xlabel("weight bits x activity bits, log axis")
     names = ", ".join(dict.fromkeys(row.model for row in rows))
     ax.set_title(f"{task}: {names}", fontsize=9.5, loc="left")
+
+
+def _ticks(low, high):
+    """Errors of `TICKS` within the range, far enough apart on its log axis to be read."""
+    height, chosen = math.log(high / low), []
+    for error in sorted(100 - accuracy for accuracy in TICKS):
+        far = not chosen or math.log(error / chosen[-1]) >= 0.05 * height
+        if low <= error <= high and far:
+            chosen.append(error)
+    return chosen
