@@ -36,7 +36,8 @@ def to_hybrid(
 
     Args:
         model: Sequential or functional, built, without models inside it.
-        x: data to calibrate on, with `bits`: as for `hybrid_lmu.activity_report`.
+        x: data to calibrate on, with `bits`: as for `hybrid_lmu.activity_report`, but no generator,
+            as they are read three times.
         resolution: levels per unit of activity of every neuron; or
         bits: activity bits, ``log2(range of counts + 1)`` on `x`, of each activity, averaged over
             its neurons. Neither: non-spiking, with the outputs of `model`.
