@@ -11,9 +11,9 @@ class EachStep(keras.layers.TimeDistributed):
     """``y_t = layer(x_t)`` at every step: `keras.layers.TimeDistributed` as one call of the layer.
 
     Batch and time are one axis for the time of the call. (`TimeDistributed` of Keras 3 calls the
-    layer once a step, or maps over steps of unknown number; convolutions of 20 steps train 2.7
-    times slower by it on a CPU.) For the same reason statistics of a batch, as BatchNormalization
-    takes them in training, are of all steps, and dropout draws anew for every step.
+    layer once a step, or maps over steps of unknown number.) For the same reason statistics of a
+    batch, as BatchNormalization takes them in training, are of all steps, and dropout draws anew
+    for every step.
 
     Args:
         layer: a layer of one input without a state of its own, such as `Conv2D`.
