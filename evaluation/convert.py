@@ -38,6 +38,9 @@ def parser():
     p.add_argument("--data", required=True, choices=TASK_NAMES, metavar="TASK",
                    help=f"task that it was trained on: {', '.join(TASK_NAMES)}")  # fmt: skip
     add_data_dir(p)
+    p.add_argument("--as-keras-lmu", action="store_true",
+                   help="first put non-spiking HybridLMU layers, trained in a fraction of the "
+                   "time, into keras_lmu.LMU; TensorFlow only")  # fmt: skip
     p.add_argument("--bits", nargs="+", type=_positive, default=[3.74], metavar="BITS",
                    help="activity bits, one or several (default: 3.74)")  # fmt: skip
     p.add_argument("--per", choices=("neuron", "layer"), default="neuron",
@@ -82,6 +85,8 @@ def main(argv=None):
         from training.tasks import load_task
 
         model = load_model(args.model)
+        if args.as_keras_lmu:
+            model = as_keras_lmu(model)
         task = load_task(args.data, args.data_dir)
         record = convert(model, task, args)
     except (TrainingError, WriteError, CannotConvert) as e:
@@ -111,6 +116,24 @@ def load_model(path):
     except Exception as e:  # each kind of damage fails in its own way
         reason = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise CannotConvert(f"cannot read {path} as a Keras model: {reason}") from e
+
+
+def as_keras_lmu(model):
+    """The model with layers of keras-lmu; `CannotConvert`."""
+    import keras
+
+    from hybrid_lmu.conversion import to_keras_lmu
+
+    if keras.backend.backend() != "tensorflow":
+        raise CannotConvert(
+            f"--as-keras-lmu needs the TensorFlow backend; received: {keras.backend.backend()}"
+        )
+    try:
+        return to_keras_lmu(model)
+    except ImportError as e:
+        raise CannotConvert(f"--as-keras-lmu needs keras-lmu: {e}") from e
+    except ValueError as e:
+        raise CannotConvert(f"--as-keras-lmu: {e}") from e
 
 
 def convert(model, task, args):

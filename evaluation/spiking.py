@@ -54,11 +54,15 @@ def parser():
                    "all: also pooling, biases, batch norm, binary ends")  # fmt: skip
     p.add_argument("--timesteps", type=count, default=100, metavar="T", help="default: 100")
     p.add_argument("--samples", type=count, metavar="N",
-                   help="test images (default: all); validation images likewise")  # fmt: skip
+                   help="test images (default: all)")  # fmt: skip
+    p.add_argument("--validation-samples", type=count, metavar="N",
+                   help="validation images that percentile and confidence are chosen on "
+                   "(default: all)")  # fmt: skip
     p.add_argument("--energy-samples", type=count, default=100, metavar="N",
                    help="test images that operations are counted on (default: 100)")  # fmt: skip
-    p.add_argument("--batch-size", type=count, default=50, metavar="N",
-                   help="images simulated at once (default: 50)")  # fmt: skip
+    p.add_argument("--batch-size", type=count, default=10, metavar="N",
+                   help="images simulated at once (default: 10: the states of more fit in no "
+                   "cache)")  # fmt: skip
     p.add_argument("--initial-potential", choices=("zeros", "half"), default="zeros",
                    help="in thresholds (default: zeros)")  # fmt: skip
     p.add_argument("--encoding", choices=("analog", "poisson"), default="analog",
@@ -126,11 +130,10 @@ def judge(model, data, args):
     from hybrid_lmu.conversion import record_activations
     from hybrid_lmu.weights import weight_footprint
 
-    part = {
-        name: getattr(data, name).take(slice(0, args.samples)) for name in ("validation", "test")
-    }
-    of_source = {name: _accuracy(model, split, args) for name, split in part.items()}
-    record = record_activations(model, data.train.x[:5000], args.batch_size)
+    sizes = {"validation": args.validation_samples, "test": args.samples}
+    part = {name: getattr(data, name).take(slice(0, size)) for name, size in sizes.items()}
+    of_source = {name: _accuracy(model, split) for name, split in part.items()}
+    record = record_activations(model, data.train.x[:5000], batch_size=100)
     counted = data.test.x[: args.energy_samples]
     source = activity_report(model, counted, batch_size=args.batch_size)
     found = {
@@ -234,8 +237,8 @@ def _simulated(model, record, percentile, split, args):
     return simulate(_spiking(model, record, percentile, args), split.x, args.batch_size)
 
 
-def _accuracy(model, split, args):
-    logits = model.predict(split.x, batch_size=args.batch_size, verbose=0)
+def _accuracy(model, split):
+    logits = model.predict(split.x, batch_size=100, verbose=0)
     return float((logits.argmax(axis=-1) == split.y).mean())
 
 

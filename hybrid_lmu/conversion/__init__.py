@@ -1,7 +1,7 @@
 """From trained networks to spiking ones.
 
 `to_spiking` makes integrate-and-fire neurons of the ReLUs of a network, `to_hybrid` gives a
-recurrent network quantized activities.
+recurrent network quantized activities; `to_keras_lmu` is the way back to keras-lmu.
 """
 
 from hybrid_lmu.conversion.activations import ActivationRecord, record_activations
@@ -18,6 +18,7 @@ from hybrid_lmu.conversion.over_time import (
 from hybrid_lmu.conversion.rules import register_rule
 from hybrid_lmu.conversion.simulation import Exit, Simulation, early_exit, simulate
 from hybrid_lmu.conversion.spiking import reset_states, to_spiking
+from hybrid_lmu.conversion.to_keras_lmu import to_keras_lmu
 
 __all__ = [
     "Accumulate",
@@ -36,5 +37,6 @@ __all__ = [
     "reset_states",
     "simulate",
     "to_hybrid",
+    "to_keras_lmu",
     "to_spiking",
 ]

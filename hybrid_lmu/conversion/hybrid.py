@@ -24,8 +24,9 @@ def to_hybrid(
     SimpleRNN, GRU, LSTM, `keras.layers.RNN` around their cells (stacked ones too) and Bidirectional
     recur on their counts (`HybridRNN`, `HybridCell`); ``keras_lmu.LMU``, ``LMUFeedforward`` and
     ``LMUCell``, with any of their options, become `HybridLMU`, memory and hidden activity quantized
-    and exact feedback; the activations of Dense, Conv1D, Activation and ReLU become `SigmaDelta`.
-    What puts out the model's output, and all other layers, stay what they are.
+    and exact feedback, as does a `HybridLMU` or `HybridLMUCell` without resolutions; the
+    activations of Dense, Conv1D, Activation and ReLU become `SigmaDelta`. What puts out the model's
+    output, and all other layers, stay what they are.
 
     What is lost can be won back by training, with the resolutions annealed::
 

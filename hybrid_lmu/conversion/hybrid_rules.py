@@ -42,7 +42,7 @@ def quantized(layer, make):
     rule = RULES.get(class_key(layer)) if isinstance(layer, keras.layers.Layer) else None
     if rule is not None:
         return rule(layer, make)
-    hybrid = class_key(layer)[0] == "hybrid_lmu"  # it has its quantizers
+    hybrid = class_key(layer)[0] == "hybrid_lmu"
     if not hybrid and (isinstance(layer, keras.layers.RNN) or hasattr(layer, "cell")):
         raise _unknown(layer)
     return None
@@ -68,7 +68,12 @@ def _plain_cell(cell, make):
 
 def _lmu_cell(cell, make):
     new = HybridLMUCell(**_lmu_arguments(cell, make), name="lmu_cell")
-    return new, lambda new: _copy_lmu(cell, new)
+    return new, lambda new: copy_lmu(cell, new)
+
+
+def _hybrid_lmu_cell(cell, make):
+    new = copy_layer(cell, **_serialized(_lmu_quantizers(cell, make)))
+    return new, lambda new: copy_lmu(cell, new)
 
 
 _CELLS = {
@@ -80,7 +85,9 @@ _CELLS = {
 
 
 def _cell(cell, make):
-    if class_key(cell)[0] == "hybrid_lmu":  # it is one already
+    if class_key(cell) == ("hybrid_lmu", "HybridLMUCell") and non_spiking(cell):
+        return _hybrid_lmu_cell(cell, make)
+    if class_key(cell)[0] == "hybrid_lmu":  # it has its quantizers
         new = copy_layer(cell)
         return new, lambda new: new.set_weights(cell.get_weights())
     if isinstance(cell, keras.layers.StackedRNNCells):
@@ -143,7 +150,15 @@ def _lmu(layer, make):
     )
     inner = getattr(layer, "layer", layer)  # an LMU is a layer around one or the other
     inner = inner.cell if isinstance(inner, keras.layers.RNN) else inner
-    return [new], lambda new: _copy_lmu(inner, new.cell)
+    return [new], lambda new: copy_lmu(inner, new.cell)
+
+
+@_rule("hybrid_lmu", "HybridLMU")
+def _hybrid_lmu(layer, make):
+    if not non_spiking(layer.cell):
+        return None  # it has its quantizers
+    new = copy_layer(layer, **_serialized(_lmu_quantizers(layer.cell, make)))
+    return [new], lambda new: copy_lmu(layer.cell, new.cell)
 
 
 @_rule("keras", "Dense", "Conv1D")
@@ -196,27 +211,44 @@ def _lmu_arguments(layer, make):
     hidden = layer.hidden_cell
     given["hidden_cell"] = None if hidden is None else copy_layer(hidden)
     given["theta"] = float(ops.convert_to_numpy(layer.theta))
-    given["memory_quantizer"] = make("memory", layer.memory_d * layer.order)
-    if hidden is None:
-        if layer.input_to_hidden:
-            given["input_d"] = layer.kernel.shape[0] if layer.kernel is not None else layer.memory_d
-    else:
+    given.update(_lmu_quantizers(layer, make, layer.memory_d * layer.order))
+    if hidden is None and layer.input_to_hidden:
+        given["input_d"] = layer.kernel.shape[0] if layer.kernel is not None else layer.memory_d
+    return given
+
+
+def _lmu_quantizers(cell, make, memory_size=None):
+    """Arguments of a `HybridLMU` or its cell: the quantizers in place of the resolutions."""
+    hidden = cell.hidden_cell
+    given = {"memory_quantizer": make("memory", memory_size or cell.memory.output_size)}
+    if hidden is not None:
         size = getattr(hidden, "units", None) or getattr(hidden, "output_size", None)
         given["hidden_quantizer"] = make("hidden", size)
     return given
 
 
+def _serialized(objects):
+    return {k: keras.saving.serialize_keras_object(one) for k, one in objects.items()}
+
+
+def non_spiking(cell):
+    """Whether no quantizer of the `HybridLMUCell` has a resolution."""
+    return not (cell.memory_quantizer.spiking or cell.hidden.quantizer.spiking)
+
+
 _NOT_OF_LMU = ("name", "dtype", "trainable", "theta", "hidden_cell", "seed", "kwargs")
 
 
-def _copy_lmu(theirs, ours):
+def copy_lmu(source, target):
+    """Weights of an LMU's cell, or of keras-lmu's `LMUFeedforward`, to another of the kinds."""
     for name in ("kernel", "recurrent_kernel", "bias"):
-        if getattr(theirs, name, None) is not None:
-            getattr(ours, name).assign(ops.convert_to_numpy(getattr(theirs, name)))
-    if theirs.hidden_cell is not None:
-        ours.hidden_cell.set_weights(theirs.hidden_cell.get_weights())
-    if ours.memory.theta_inv is not None:
-        ours.memory.theta_inv.assign(ops.convert_to_numpy(theirs.theta_inv))
+        if getattr(source, name, None) is not None:
+            getattr(target, name).assign(ops.convert_to_numpy(getattr(source, name)))
+    if source.hidden_cell is not None:
+        target.hidden_cell.set_weights(source.hidden_cell.get_weights())
+    theirs, ours = (getattr(cell, "memory", cell) for cell in (source, target))
+    if getattr(theirs, "trainable_theta", False):
+        ours.theta_inv.assign(ops.convert_to_numpy(theirs.theta_inv))
 
 
 def _chosen(layer, names):

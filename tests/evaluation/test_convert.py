@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from evaluation.convert import main, table
-from hybrid_lmu import resolution_variables
+from evaluation.convert import CannotConvert, as_keras_lmu, main, table
+from hybrid_lmu import HybridLMU, resolution_variables
 
 
 @pytest.fixture
@@ -56,3 +56,16 @@ def test_what_it_refuses(model_file, tmp_path, capsys):
         with pytest.raises(SystemExit):
             main(options(model_file, tmp_path / "out", *wrong))
     assert "received: 0" in capsys.readouterr().err
+
+
+def test_as_keras_lmu():
+    dense = keras.layers.Dense(3, "relu")
+    model = keras.Sequential([keras.Input((20, 1)), HybridLMU(1, 4, 9, dense)])
+    if keras.backend.backend() != "tensorflow":
+        with pytest.raises(CannotConvert, match="needs the TensorFlow backend; received: "):
+            as_keras_lmu(model)
+        return
+    package = pytest.importorskip("keras_lmu", reason="keras-lmu is not installed")
+    assert isinstance(as_keras_lmu(model).layers[-1], package.LMU)
+    with pytest.raises(CannotConvert, match="must have a HybridLMU"):
+        as_keras_lmu(keras.Sequential([keras.Input((20, 1)), keras.layers.GRU(2)]))

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from hybrid_lmu import BitBudget, HybridLMU, HybridRNN, SigmaDelta, activity_report
-from hybrid_lmu.conversion import to_hybrid
+from hybrid_lmu import BitBudget, HybridLMU, HybridLMUCell, HybridRNN, SigmaDelta, activity_report
+from hybrid_lmu.conversion import to_hybrid, to_keras_lmu
 
 X = np.random.default_rng(0).normal(size=(16, 20, 3)).astype("float32")
 
@@ -114,6 +114,63 @@ def test_bits_are_those_of_the_data(per, tmp_path):
     again = keras.saving.load_model(tmp_path / "m.keras")
     for ours, theirs in zip(hybrid.weights, again.weights, strict=True):
         np.testing.assert_array_equal(of(ours), of(theirs))
+
+
+@pytest.mark.parametrize("hidden", ["rnn", "none", "cell"])
+def test_a_non_spiking_hybrid_lmu_gets_resolutions_too(hidden):
+    one = HybridLMU(2, 6, 15, layers.GRUCell(5) if hidden == "rnn" else None, True, use_bias=True)
+    if hidden == "cell":
+        one = layers.RNN(HybridLMUCell(2, 6, 15, layers.GRUCell(5), hidden_to_memory=True))
+    model = keras.Sequential([keras.Input((20, 3)), one, layers.Dense(2)])
+    for weight in model.trainable_weights:  # as if it had been trained
+        weight.assign(1.1 * of(weight) + 0.01)
+    expected = of(model(X))
+    bound = 1e-5 * np.abs(expected).max()
+    np.testing.assert_allclose(of(to_hybrid(model)(X)), expected, rtol=0, atol=bound)
+    hybrid = to_hybrid(model, X, bits=4.0, seed=1)
+    for row in activity_report(hybrid, X).activities:
+        assert row["activity_bits"] == pytest.approx(4.0, abs=0.4)
+
+
+LMUS = {
+    "feed-forward": dict(hidden_cell=layers.Dense(5, "relu"), dropout=0.1),
+    "recurrent, all connections": dict(
+        hidden_cell=layers.LSTMCell(5), trainable_theta=True, hidden_to_memory=True,
+        memory_to_memory=True, input_to_hidden=True, use_bias=True, return_sequences=True,
+    ),
+    "without hidden cell": dict(hidden_cell=None, kernel_initializer=None, memory_d=3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LMUS)
+def test_to_keras_lmu_is_the_way_back(name):
+    package = keras_lmu()
+    lmu = HybridLMU(**{"memory_d": 2, "order": 6, "theta": 15, "name": "one", **LMUS[name]})
+    model = keras.Sequential([keras.Input((20, 3)), lmu, layers.Dense(2)])
+    for weight in model.trainable_weights:  # as if it had been trained
+        weight.assign(1.1 * of(weight) + 0.01)
+    theirs = to_keras_lmu(model)
+    assert isinstance(theirs.layers[1], package.LMU) and theirs.layers[1].name == "one"
+    expected = of(model(X))
+    for found in (theirs, to_hybrid(theirs)):
+        np.testing.assert_allclose(
+            of(found(X)), expected, rtol=0, atol=1e-5 * np.abs(expected).max()
+        )
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: HybridLMU(1, 4, 9, None, memory_resolution=2), "a resolution; keras_lmu"),
+        (lambda: HybridLMU(1, 4, 9, layers.Dense(2), return_last=3), "return_last=3; keras_lmu"),
+        (lambda: layers.GRU(2), r"must have a HybridLMU.*\(GRU\)"),
+    ],
+)
+def test_to_keras_lmu_says_what_it_cannot_take(make, message):
+    keras_lmu()
+    model = keras.Sequential([keras.Input((20, 3)), make()])
+    with pytest.raises(ValueError, match=message):
+        to_keras_lmu(model)
 
 
 def test_is_trained_on_with_a_budget():
