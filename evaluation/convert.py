@@ -84,11 +84,12 @@ def main(argv=None):
         note(describe_engine())
         from training.tasks import load_task
 
+        run = source_run(args.model)
         model = load_model(args.model)
         if args.as_keras_lmu:
             model = as_keras_lmu(model)
         task = load_task(args.data, args.data_dir)
-        record = convert(model, task, args)
+        record = {**convert(model, task, args), "run": run}
     except (TrainingError, WriteError, CannotConvert) as e:
         print(f"error: {e}", file=sys.stderr)
         return 1
@@ -116,6 +117,23 @@ def load_model(path):
     except Exception as e:  # each kind of damage fails in its own way
         reason = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise CannotConvert(f"cannot read {path} as a Keras model: {reason}") from e
+
+
+def source_run(path):
+    """Configuration, commit and date of the run in a folder; None of a file; `CannotConvert`."""
+    if not path.is_dir():
+        return None
+    found = []
+    for name in ("config.json", "metrics.json"):
+        try:
+            found.append(json.loads((path / name).read_text()))
+        except FileNotFoundError:  # stopped before it was judged
+            found.append({})
+        except (OSError, ValueError) as e:
+            raise CannotConvert(f"cannot read {path / name}: {e}") from e
+    config, metrics = found
+    environment = metrics.get("environment") or {}
+    return {"config": config, **{key: environment.get(key) for key in ("commit", "date")}}
 
 
 def as_keras_lmu(model):

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from evaluation.commands import note
+from evaluation.conversion_results import conversions
 from evaluation.low_bit import LEGEND as LOW_BIT_LEGEND
 from evaluation.low_bit import is_low_bit, low_bit_table, without_low_bit
 from evaluation.published import MARKS, published_table
@@ -195,10 +196,10 @@ def commands(row):
     for record in row.records:
         key = {k: v for k, v in record["config"].items() if k != "seed"}
         groups.setdefault(json.dumps(key, sort_keys=True), []).append(record)
-    return [_command(records) for records in groups.values()]
+    return [training_command(records) for records in groups.values()]
 
 
-def _command(records):
+def training_command(records):
     """The command of runs that differ in their seed alone: the options that the recipe lacks."""
     config = records[0]["config"]
     task, model = config["task"], config["model"]
@@ -353,7 +354,8 @@ def main(argv=None):
     args = parser().parse_args(argv)
     try:
         rows = read_rows(args.results, note)
-        text = markdown(rows)
+        converted = conversions(args.results / "conversion", training_command)
+        text = "\n\n".join(filter(None, [markdown(rows), converted]))
         if args.write:
             replace_between_marks(args.write, text)
         print(text)

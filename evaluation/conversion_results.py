@@ -1,0 +1,153 @@
+"""Tables of the committed conversions: records of evaluation.convert and evaluation.spiking."""
+
+import json
+
+from evaluation import convert, spiking
+from evaluation.runs import RunError
+from training.summary import si
+
+HYBRID = """\
+Source: the trained network, not spiking. Bits of activities are calibrated on 500 training \
+samples; trained: epochs of training on while the bits fall from 8 to those wanted. Test: the \
+whole test set with every step simulated, [95 % interval]; lost: points below the source. \
+Activity and significant bits on the first test samples."""
+SPIKING = """\
+Steps: until the accuracy stays within 0.3 points of the source network's, > T if it never does \
+in T steps; with exit the mean over images, each of which leaves when the network is sure. \
+Percentile and confidence are chosen on validation images. Fewer: steps at the maximum without \
+exit over steps at the percentile with exit. Spikes and energy (horowitz-fp32, computation and \
+memory accesses, 100 images) up to those steps, at the percentile without exit; matched: the \
+source network with integer activities of as many bits as the numbers of spikes have."""
+
+
+def conversions(folder, training_command):
+    """Markdown of all records ``*.json`` in `folder`, "" if there are none; `RunError`.
+
+    ``training_command(records)``: the command that trains runs again, from their metrics.
+    """
+    hybrid, spikes = [], []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            record = json.loads(path.read_text())
+            (hybrid if "source" in record else spikes).append((path.stem, record))
+        except (OSError, ValueError) as e:
+            raise RunError(f"cannot read {path} as a record of a conversion: {e}") from e
+    parts = []
+    try:
+        if hybrid:
+            parts += ["### Recurrent networks, converted", _hybrid_table(hybrid), HYBRID]
+            parts += [
+                "\n".join(
+                    f"    {line}" for _, r in hybrid for line in _commands(r, training_command)
+                )
+            ]
+        if spikes:
+            parts += ["### Convolutional networks, converted to integrate-and-fire neurons",
+                      _spiking_table(spikes), SPIKING]  # fmt: skip
+            parts += ["\n".join(f"    {_spiking_command(r)}" for _, r in spikes)]
+    except (KeyError, TypeError, IndexError) as e:
+        raise RunError(
+            f"a record in {folder} lacks what evaluation.convert and evaluation.spiking write; "
+            f"received: {type(e).__name__} {e}"
+        ) from e
+    return "\n\n".join(parts)
+
+
+def _table(header, rows):
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("| --- ", "|---")
+
+
+def _hybrid_table(records):
+    header = ["network", "source", "bits wanted", "trained", "activity bits", "significant bits",
+              "test", "lost", "date, commit"]  # fmt: skip
+    rows = []
+    for name, record in records:
+        metric = "accuracy" if "accuracy" in record["source"] else "nrmse"
+        source = record["source"][metric]
+        for i, row in enumerate(record["rows"]):
+            lost = (source - row["score"][metric]) * (1 if metric == "accuracy" else -1)
+            rows.append([
+                "" if i else name, "" if i else _score(record["source"], metric),
+                f"{row['bits']:g}", _epochs(row["epochs"]), f"{row['activity_bits']:.2f}",
+                f"{row['significant_bits']:.2f}", _score(row["score"], metric),
+                f"{100 * lost:.2f}" if metric == "accuracy" else f"{lost:.4f}",
+                "" if i else _made(record),
+            ])  # fmt: skip
+    return _table(header, rows)
+
+
+def _epochs(count):
+    return f"{count} epoch{'s' * (count != 1)}" if count else "no"
+
+
+def _score(score, metric):
+    values = (score[metric], *score["interval"])
+    if metric == "accuracy":
+        return "{:.2f} % [{:.2f}, {:.2f}]".format(*(100 * v for v in values))
+    return "NRMSE {:.4f} [{:.4f}, {:.4f}]".format(*values)
+
+
+def _made(record):
+    environment = record["environment"]
+    commit, dirty, _ = str(environment["commit"]).partition("-dirty")
+    return f"{str(environment['date'])[:10]}, {commit[:7]}{dirty}"
+
+
+def _commands(record, training_command):
+    """Lines that train the source network and convert it, as far as they are known."""
+    run, lines = record.get("run"), []
+    if run and run["config"]:
+        lines = [training_command([{"config": run["config"], "seed": run["config"]["seed"],
+                               "environment": run}])]  # fmt: skip
+    words = [f"python -m evaluation.convert {record['model']} --data {record['task']}"]
+    return [*lines, " ".join(words + _options(record["options"], convert.parser()))]
+
+
+def _spiking_command(record):
+    words = ["python -m evaluation.spiking", f"--data {record['data']}"]
+    return " ".join(words + _options(record["options"], spiking.parser()))
+
+
+def _options(options, parser):
+    """Those that are not the defaults, as on the command line."""
+    words = []
+    for key, value in options.items():
+        if key == "data" or value == (
+            "tensorflow" if key == "backend" else parser.get_default(key)
+        ):
+            continue
+        flag = f"--{key.replace('_', '-')}"
+        values = value if isinstance(value, list) else [] if value is True else [value]
+        words.append(" ".join([flag, *map(_plain, values)]))
+    return words
+
+
+def _plain(value):
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _spiking_table(records):
+    header = ["data, network", "source %", "maximum: test %", "steps", "percentile", "test %",
+              "steps", "with exit: test %", "steps", "fewer", "spikes",
+              "energy: source / spiking / matched", "date, commit"]  # fmt: skip
+    rows = []
+    for _, record in records:
+        for i, row in enumerate(record["rows"]):
+            full, _, best, left = row["runs"]
+            ratio = full["mean_steps"] / left["mean_steps"]
+            energies = (row["source_energy"], best["energy"], best["energy_matched"])
+            rows.append([
+                f"{record['data']}, {row['name']}", f"{100 * row['source_accuracy']:.2f}",
+                f"{100 * full['accuracy']:.2f}", _steps(full), f"{best['percentile']:g} %",
+                f"{100 * best['accuracy']:.2f}", _steps(best), f"{100 * left['accuracy']:.2f}",
+                f"{left['mean_steps']:.1f}",
+                f"{'> ' * (full['steps_to_source'] is None)}{ratio:.1f} times",
+                f"{best['spikes']:,.0f}", " / ".join(si(total, "J") for _, total in energies),
+                "" if i else _made(record),
+            ])  # fmt: skip
+    return _table(header, rows)
+
+
+def _steps(run):
+    return f"> {run['mean_steps']}" if run["steps_to_source"] is None else str(run["mean_steps"])
