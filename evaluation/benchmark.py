@@ -4,8 +4,8 @@ Same shapes, same machine, one process, taking turns (see timing.py); ratios bel
 than the reference. With --lengths instead: time and memory against sequence length.
 
 Layers are listed in cases.py and the timed model stands in steps.py, streaming cells in
-streaming.py, lengths in lengths.py, counts of operations in flops.py, peers that need an
-environment of their own in peers.py.
+streaming.py, converted networks in simulations.py, lengths in lengths.py, counts of operations in
+flops.py, peers that need an environment of their own in peers.py.
 """
 
 import argparse
@@ -165,7 +165,7 @@ def _refused(message):
 
 
 def _select(args):
-    from evaluation import cases, lengths, registry, streaming  # noqa: F401  # cases register here
+    from evaluation import cases, lengths, registry, simulations, streaming  # noqa: F401  # register
 
     if args.lengths is None:
         return registry.select(args.group, args.case)

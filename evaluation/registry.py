@@ -9,7 +9,7 @@ import importlib.util
 
 import keras
 
-LAYER_MODES, STREAM_MODES = ("train", "infer"), ("stream",)
+LAYER_MODES, STREAM_MODES, SIMULATION_MODES = ("train", "infer"), ("stream",), ("infer",)
 MODES = (*LAYER_MODES, *STREAM_MODES)
 
 
@@ -27,7 +27,8 @@ class Sizes:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Cases of one kind: a layer fed [batch, time, width], a cell or an array step of one sample.
+    """Cases of one kind: a layer fed [batch, time, width], a cell or an array step of one sample,
+    a simulation of images.
 
     `features(sizes)` is the width.
     """
@@ -36,7 +37,7 @@ class Group:
     features: object
     references: tuple
     modes: tuple = LAYER_MODES
-    kind: str = "layer"  # or "cell", "array"
+    kind: str = "layer"  # or "cell", "array", "simulation"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +105,13 @@ GROUPS = {
         ("dense product",),
         STREAM_MODES,
         "array",
+    ),
+    "simulation": Group(
+        "Converted convolutional network, 8 x 8 images",
+        lambda s: 1,
+        ("T = 1", "source network"),
+        SIMULATION_MODES,
+        "simulation",
     ),
 }
 CASES = {}

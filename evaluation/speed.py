@@ -4,11 +4,13 @@ import gc
 
 import keras
 
+from evaluation.simulations import prepare_simulation
 from evaluation.steps import prepare
 from evaluation.streaming import prepare_array, prepare_cell
 from evaluation.timing import Spread, alternate, paired_ratio
 
-PREPARED_BY = {"layer": prepare, "cell": prepare_cell, "array": prepare_array}
+PREPARED_BY = {"layer": prepare, "cell": prepare_cell, "array": prepare_array,
+               "simulation": prepare_simulation}  # fmt: skip
 
 
 def measure(
