@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from hybrid_lmu import HybridLMU
+from hybrid_lmu import HybridLMU, LegendreMemory, legendre
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("keras-lmu runs on TensorFlow only", allow_module_level=True)
@@ -74,3 +74,20 @@ def test_positional_arguments_are_the_same():
     theirs(x), ours(x)
     copy_weights(theirs, ours)
     np.testing.assert_allclose(np.asarray(ours(x)), np.asarray(theirs(x)), rtol=0, atol=1e-5)
+
+
+def test_where_the_two_differ_at_high_order_keras_lmu_is_off():
+    order, steps = 256, 784
+    u = np.random.default_rng(0).uniform(size=(2, steps, 1)).astype("float32")
+    a, b = legendre.discretize(order, steps, "zoh")
+    exact = np.zeros((2, order))
+    for t in range(steps):
+        exact = exact @ a.T + u[:, t] * b.reshape(1, -1)
+    theirs = keras_lmu.LMUFeedforward(1, order, steps, None, kernel_initializer=None)
+    ours, theirs = (np.asarray(layer(u)) for layer in (LegendreMemory(order, steps), theirs))
+    error, their_error, difference = (
+        np.abs(p - q).max() / np.abs(exact).max()
+        for p, q in ((ours, exact), (theirs, exact), (ours, theirs))
+    )
+    print(f"relative to float64: LegendreMemory {error:.1e}, keras-lmu {their_error:.1e}")
+    assert error < 1e-6 and difference < their_error + 1e-6
