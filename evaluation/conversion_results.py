@@ -1,16 +1,18 @@
 """Tables of the committed conversions: records of evaluation.convert and evaluation.spiking."""
 
 import json
+from pathlib import Path
 
 from evaluation import convert, spiking
 from evaluation.runs import RunError
 from training.summary import si
 
 HYBRID = """\
-Source: the trained network, not spiking. Bits of activities are calibrated on 500 training \
-samples; trained: epochs of training on while the bits fall from 8 to those wanted. Test: the \
-whole test set with every step simulated, [95 % interval]; lost: points below the source. \
-Activity and significant bits on the first test samples."""
+Source: the trained network, not spiking. Resolutions are calibrated on training samples; trained: \
+epochs of training on while the bits fall from 8 to those wanted. Test: the whole test set, \
+[95 % interval], with each step of a recurrent layer simulated, and the last one of a feed-forward \
+LMU drawn from its distribution; lost: points below the source. Activity and significant bits of \
+all steps of the first test samples (--report-samples)."""
 SPIKING = """\
 Steps: until the accuracy stays within 0.3 points of the source network's, > T if it never does \
 in T steps; with exit the mean over images, each of which leaves when the network is sure. \
@@ -69,16 +71,13 @@ def _hybrid_table(records):
             lost = (source - row["score"][metric]) * (1 if metric == "accuracy" else -1)
             rows.append([
                 "" if i else name, "" if i else _score(record["source"], metric),
-                f"{row['bits']:g}", _epochs(row["epochs"]), f"{row['activity_bits']:.2f}",
+                f"{row['bits']:g}", convert.epochs_text(row["epochs"]),
+                f"{row['activity_bits']:.2f}",
                 f"{row['significant_bits']:.2f}", _score(row["score"], metric),
                 f"{100 * lost:.2f}" if metric == "accuracy" else f"{lost:.4f}",
                 "" if i else _made(record),
             ])  # fmt: skip
     return _table(header, rows)
-
-
-def _epochs(count):
-    return f"{count} epoch{'s' * (count != 1)}" if count else "no"
 
 
 def _score(score, metric):
@@ -98,8 +97,8 @@ def _commands(record, training_command):
     """Lines that train the source network and convert it, as far as they are known."""
     run, lines = record.get("run"), []
     if run and run["config"]:
-        lines = [training_command([{"config": run["config"], "seed": run["config"]["seed"],
-                               "environment": run}])]  # fmt: skip
+        one = {"config": run["config"], "seed": run["config"]["seed"], "environment": run}
+        lines = [f"{training_command([one])} --out {Path(record['model']).parent}"]
     words = [f"python -m evaluation.convert {record['model']} --data {record['task']}"]
     return [*lines, " ".join(words + _options(record["options"], convert.parser()))]
 

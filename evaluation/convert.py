@@ -235,7 +235,8 @@ def _judged(model, task, args, bits, epochs):
         "resolutions": {p: [float(v.min()), float(v.mean()), float(v.max())]
                         for p, v in every.items()},
     }  # fmt: skip
-    note(f"{bits:g} bits, {epochs} epochs: {_percent(row['score'])}")
+    trained = f"after {epochs_text(epochs)}" if epochs else "converted"
+    note(f"{bits:g} bits, {trained}: {_percent(row['score'])}")
     return row
 
 
@@ -249,6 +250,11 @@ def _percent(score):
     name = "accuracy" if "accuracy" in score else "nrmse"
     value = f"{100 * score[name]:.2f} %" if name == "accuracy" else f"{score[name]:.4f}"
     return f"{name} {value}"
+
+
+def epochs_text(count):
+    """How long a converted network was trained, for a table."""
+    return f"{count} epoch{'s' * (count != 1)}" if count else "no"
 
 
 def table(record):
@@ -266,7 +272,7 @@ def table(record):
     for row in record["rows"]:
         lost = record["source"][metric] - row["score"][metric]
         rows.append([
-            f"{row['bits']:g}", f"{row['epochs']} epochs" if row["epochs"] else "no",
+            f"{row['bits']:g}", epochs_text(row["epochs"]),
             "/".join(f"{mean:.3g}" for _, mean, _ in row["resolutions"].values()),
             f"{row['activity_bits']:.2f}", f"{row['significant_bits']:.2f}",
             score(row["score"]), f"{factor * lost * (1 if factor == 100 else -1):.{digits}f}",
@@ -296,7 +302,7 @@ def _plot(record):
         kinds = {"converted": [r for r in record["rows"] if not r["epochs"]]}
         epochs = record["options"]["finetune_epochs"]
         if epochs:
-            label = f"trained for {epochs} epoch{'s' * (epochs > 1)}"
+            label = f"trained for {epochs_text(epochs)}"
             kinds[label] = [r for r in record["rows"] if r["epochs"]]
         for (label, rows), colour in zip(kinds.items(), colours(kinds).values(), strict=True):
             rows = sorted(rows, key=lambda r: r["activity_bits"])

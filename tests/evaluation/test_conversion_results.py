@@ -55,7 +55,9 @@ def test_tables_and_commands(tmp_path):
         "| 2.00 | 2026-11-29, abc1234 |"
     )
     assert "|  |  | 3.74 | 1 epoch | 3.70 | 1.10 | 89.70 % [88.70, 90.70] | 0.30 |  |" in lines
-    assert "    python -m training --task psmnist --model gru --epochs 3 --seeds 0" in lines
+    assert (
+        "    python -m training --task psmnist --model gru --epochs 3 --seeds 0 --out runs" in lines
+    )
     assert (
         "    python -m evaluation.convert runs/gru --data psmnist --bits 3.74 5 --as-keras-lmu"
         in lines
