@@ -151,13 +151,14 @@ def build(data: TaskData, recipe: Recipe, design: Design, seed: int) -> keras.Mo
     return keras.Model(inputs, x, name="vgg")
 
 
-def train(data: TaskData, recipe: Recipe, design: Design, seed: int = 0, note=lambda text: None):
+def train(data, recipe: Recipe, design: Design, seed: int = 0, note=lambda text: None, start=None):
     """A trained network: at full precision, then, for a binary design, on with binary kernels.
 
-    Of both parts the epoch with the best validation accuracy is kept.
+    Of both parts the epoch with the best validation accuracy is kept. `start`: the network that the
+    first part would give, trained before; it is left as it is.
     """
     keras.utils.set_random_seed(seed)
-    model = _fit(build(data, recipe, design, seed), data, recipe, 0, seed, note)
+    model = start or _fit(build(data, recipe, design, seed), data, recipe, 0, seed, note)
     if not design.binary:
         return model
     low = quantize_weights(

@@ -39,7 +39,9 @@ def test_record_table_and_plot(tiny, tmp_path, capsys):
     assert record["rows"][1]["footprint"]["quantized"] > 0
     assert (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")
     assert spiking.table(record) in capsys.readouterr().out
-    source = keras.saving.load_model(tmp_path / "digits-average_pool_before_ReLU-binary.keras")
+    source = keras.saving.load_model(
+        tmp_path / "digits-average_pool_before_ReLU-binary-seed0.keras"
+    )
     assert source.output_shape == (None, 10)
 
 
@@ -47,3 +49,11 @@ def test_data_that_are_not_there(tmp_path, capsys):
     argv = ["--data", "cifar10", "--data-dir", str(tmp_path), "--out", str(tmp_path)]
     assert spiking.main([*argv, "--backend", keras.backend.backend()]) == 1
     assert "no prepared cifar10" in capsys.readouterr().err
+
+
+def test_networks_trained_before_are_taken(tmp_path, capsys):
+    (tmp_path / "digits-average_pool_before_ReLU-seed0.keras").write_bytes(b"cut off")
+    argv = ["--data", "digits", "--out", str(tmp_path), "--backend", keras.backend.backend()]
+    assert spiking.main(argv) == 1
+    error = capsys.readouterr().err
+    assert "trained before" in error and "remove it to train anew" in error

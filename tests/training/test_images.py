@@ -70,9 +70,16 @@ def test_names_tell_designs_apart():
 def test_binary_kernels_are_trained_from_those_of_full_precision():
     data = load("digits")
     notes = []
-    model = train(data, TINY, Design(binary=True, binary_last=True), 0, notes.append)
-    assert [layer.name for layer in model.layers if type(layer).__name__ == "QuantizedWeights"]
-    assert len(notes) == 2 and "val. accuracy" in notes[0]
+    start = train(data, TINY, Design(), 0)
+    before = start.get_weights()
+    for given, parts in ((None, 2), (start, 1)):
+        notes.clear()
+        design = Design(binary=True, binary_last=True)
+        model = train(data, TINY, design, 0, notes.append, given)
+        assert [layer.name for layer in model.layers if type(layer).__name__ == "QuantizedWeights"]
+        assert len(notes) == parts and "val. accuracy" in notes[0]
+    for kept, now in zip(before, start.get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, now)
 
 
 def test_images_are_moved_and_mirrored_and_nothing_else():
