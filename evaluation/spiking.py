@@ -108,20 +108,27 @@ def main(argv=None):
         print(f"error: {e}", file=sys.stderr)
         return 1
     print(table(record))
-    write(args.out / f"{args.data}.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
     write(args.out / f"{args.data}.png", _plot(record))
     print(f"\nRecord, plot and source models: {args.out}")
     return 0
 
 
 def study(data, recipe, chosen, args):
-    """Train, convert and simulate all designs; the record of it."""
+    """Train, convert and simulate all designs; the record of it, written after each design."""
     import dataclasses
 
     from training import images
     from training.environment import describe_environment
 
-    rows, trained = [], {}
+    trained = {}
+    record = {
+        "data": data.name,
+        "options": {k: v for k, v in vars(args).items() if k not in ("out", "data_dir")},
+        "recipe": dataclasses.asdict(recipe),
+        "test_images": len(data.test.x[: args.samples]),
+        "rows": [],
+        "environment": describe_environment(),
+    }
     for design in chosen:
         note(f"\n{design.name}")
         name = design.name.replace(", ", "-").replace(" ", "_")
@@ -137,15 +144,10 @@ def study(data, recipe, chosen, args):
         if not design.binary:
             trained[plain] = model
         row = {"design": dataclasses.asdict(design), "name": design.name, "seconds": seconds}
-        rows.append({**row, **judge(model, data, args)})
-    return {
-        "data": data.name,
-        "options": {k: v for k, v in vars(args).items() if k not in ("out", "data_dir")},
-        "recipe": dataclasses.asdict(recipe),
-        "test_images": len(data.test.x[: args.samples]),
-        "rows": rows,
-        "environment": describe_environment(),
-    }
+        record["rows"].append({**row, **judge(model, data, args)})
+        content = json.dumps(record, indent=2, allow_nan=False) + "\n"
+        write(args.out / f"{data.name}.json", content)
+    return record
 
 
 def _read(path):

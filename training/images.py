@@ -155,15 +155,18 @@ def train(data, recipe: Recipe, design: Design, seed: int = 0, note=lambda text:
     """A trained network: at full precision, then, for a binary design, on with binary kernels.
 
     Of both parts the epoch with the best validation accuracy is kept. `start`: the network that the
-    first part would give, trained before; it is left as it is.
+    first part would give, trained before; it is left as it is. Binary kernels are centred, unless
+    the first one is binary and sees one channel alone.
     """
     keras.utils.set_random_seed(seed)
     model = start or _fit(build(data, recipe, design, seed), data, recipe, 0, seed, note)
     if not design.binary:
         return model
+    # Of one channel there is nothing to centre over.
+    grey = design.binary_first and data.train.x.shape[-1] == 1
     low = quantize_weights(
         model,
-        ScaledBinary(),
+        ScaledBinary(centre=not grey),
         exempt_first=not design.binary_first,
         exempt_last=not design.binary_last,
     )

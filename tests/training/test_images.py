@@ -74,7 +74,7 @@ def test_binary_kernels_are_trained_from_those_of_full_precision():
     before = start.get_weights()
     for given, parts in ((None, 2), (start, 1)):
         notes.clear()
-        design = Design(binary=True, binary_last=True)
+        design = Design(binary=True, binary_first=True, binary_last=True)
         model = train(data, TINY, design, 0, notes.append, given)
         assert [layer.name for layer in model.layers if type(layer).__name__ == "QuantizedWeights"]
         assert len(notes) == parts and "val. accuracy" in notes[0]
