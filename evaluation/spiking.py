@@ -379,7 +379,7 @@ def _plot(record):
             axes.set_title(row["name"])
             axes.set_xlabel("time step")
             axes.set_ylabel("test accuracy %")
-            axes.legend(fontsize=8, loc="lower right")
+            axes.legend(fontsize=8, loc="center left")
         for axes in list(grid.flat)[len(rows):]:  # fmt: skip
             axes.set_visible(False)
         figure.tight_layout()
