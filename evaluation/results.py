@@ -2,7 +2,7 @@
 
 Reads all run folders below RESULTS_DIR, and the peers' records in RESULTS_DIR/peers, and prints
 one Markdown table a task: one row for runs that differ in their seed alone, and the command that
-trains each row again.
+trains each row again; then the tables of converted networks, of RESULTS_DIR/conversion.
 """
 
 import argparse
