@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from evaluation import convert, spiking
+from evaluation.markdown import markdown_table, short_commit
 from evaluation.runs import RunError
 from training.summary import si
 
@@ -38,26 +39,18 @@ def conversions(folder, training_command):
     try:
         if hybrid:
             parts += ["### Recurrent networks, converted", _hybrid_table(hybrid), HYBRID]
-            parts += [
-                "\n".join(
-                    f"    {line}" for _, r in hybrid for line in _commands(r, training_command)
-                )
-            ]
+            lines = [line for _, r in hybrid for line in _commands(r, training_command)]
+            parts.append("\n".join(f"    {line}" for line in lines))
         if spikes:
             parts += ["### Convolutional networks, converted to integrate-and-fire neurons",
                       _spiking_table(spikes), SPIKING]  # fmt: skip
-            parts += ["\n".join(f"    {_spiking_command(r)}" for _, r in spikes)]
+            parts.append("\n".join(f"    {_spiking_command(r)}" for _, r in spikes))
     except (KeyError, TypeError, IndexError) as e:
         raise RunError(
             f"a record in {folder} lacks what evaluation.convert and evaluation.spiking write; "
             f"received: {type(e).__name__} {e}"
         ) from e
     return "\n\n".join(parts)
-
-
-def _table(header, rows):
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("| --- ", "|---")
 
 
 def _hybrid_table(records):
@@ -77,7 +70,7 @@ def _hybrid_table(records):
                 f"{100 * lost:.2f}" if metric == "accuracy" else f"{lost:.4f}",
                 "" if i else _made(record),
             ])  # fmt: skip
-    return _table(header, rows)
+    return markdown_table([header, *rows])
 
 
 def _score(score, metric):
@@ -89,8 +82,7 @@ def _score(score, metric):
 
 def _made(record):
     environment = record["environment"]
-    commit, dirty, _ = str(environment["commit"]).partition("-dirty")
-    return f"{str(environment['date'])[:10]}, {commit[:7]}{dirty}"
+    return f"{str(environment['date'])[:10]}, {short_commit(environment['commit'])}"
 
 
 def _commands(record, training_command):
@@ -145,7 +137,7 @@ def _spiking_table(records):
                 f"{best['spikes']:,.0f}", " / ".join(si(total, "J") for _, total in energies),
                 "" if i else _made(record),
             ])  # fmt: skip
-    return _table(header, rows)
+    return markdown_table([header, *rows])
 
 
 def _steps(run):

@@ -9,6 +9,7 @@ import statistics
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from evaluation.markdown import markdown_table
 from evaluation.style import MUTED, colours, styled
 from training.config import WEIGHT_RULES, WEIGHTS
 
@@ -81,13 +82,13 @@ def low_bit_table(rows, ranges, score, made):
     columns = ("model", "weights", "seeds", "test accuracy %", "soft %", "activity bits",
                "weight x activity bits", "packed bytes (saving)", "additions",
                "other products", "date, commit")  # fmt: skip
-    lines, seen = [columns, ("---",) * len(columns)], []
+    lines, seen = [columns], []
     for row, baseline in pairs:
         if baseline is not None and baseline not in seen:
             seen.append(baseline)
             lines.append(_cells(baseline, ranges, score, made))
         lines.append(_cells(row, ranges, score, made))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("| --- ", "|---")
+    return markdown_table(lines)
 
 
 def _cells(row, ranges, score, made):

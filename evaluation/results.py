@@ -16,6 +16,7 @@ from evaluation.commands import note
 from evaluation.conversion_results import conversions
 from evaluation.low_bit import LEGEND as LOW_BIT_LEGEND
 from evaluation.low_bit import is_low_bit, low_bit_table, without_low_bit
+from evaluation.markdown import markdown_table, short_commit
 from evaluation.published import MARKS, published_table
 from evaluation.report import WriteError, check_writable, write
 from evaluation.runs import RunError, find_runs
@@ -262,8 +263,7 @@ def table(rows):
     columns = ("model", "seeds", "epochs", "trainable parameters", f"test {metric}",
                f"non-spiking {metric}", "activity bits", "significant bits",
                "date, commit")  # fmt: skip
-    lines = [columns, ("---",) * len(columns), *map(_cells, rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("| --- ", "|---")
+    return markdown_table([columns, *map(_cells, rows)])
 
 
 def _cells(row):
@@ -309,13 +309,8 @@ def _made(row):
     )
     ends = (runs[0], runs[-1])
     dates = dict.fromkeys(date for date, _ in ends if date)
-    found = dict.fromkeys(_short(commit) for _, commit in ends)
+    found = dict.fromkeys(short_commit(commit) for _, commit in ends)
     return ", ".join(filter(None, (" to ".join(dates), " to ".join(found))))
-
-
-def _short(commit):
-    name, dash, rest = commit.partition("-")
-    return f"{name[:7]}{dash}{rest}" if len(name) == 40 else commit
 
 
 def replace_between_marks(path, content):

@@ -72,6 +72,8 @@ def _lmu_cell(cell, make):
 
 
 def _hybrid_lmu_cell(cell, make):
+    if not non_spiking(cell):
+        return None  # it has its quantizers
     new = copy_layer(cell, **_serialized(_lmu_quantizers(cell, make)))
     return new, lambda new: copy_lmu(cell, new)
 
@@ -81,13 +83,15 @@ _CELLS = {
     ("keras", "GRUCell"): _plain_cell,
     ("keras", "LSTMCell"): _plain_cell,
     ("keras_lmu", "LMUCell"): _lmu_cell,
+    ("hybrid_lmu", "HybridLMUCell"): _hybrid_lmu_cell,
 }
 
 
 def _cell(cell, make):
-    if class_key(cell) == ("hybrid_lmu", "HybridLMUCell") and non_spiking(cell):
-        return _hybrid_lmu_cell(cell, make)
-    if class_key(cell)[0] == "hybrid_lmu":  # it has its quantizers
+    made = _CELLS[class_key(cell)](cell, make) if class_key(cell) in _CELLS else None
+    if made is not None:
+        return made
+    if class_key(cell)[0] == "hybrid_lmu":
         new = copy_layer(cell)
         return new, lambda new: new.set_weights(cell.get_weights())
     if isinstance(cell, keras.layers.StackedRNNCells):
@@ -98,9 +102,7 @@ def _cell(cell, make):
                 copy(one)
 
         return keras.layers.StackedRNNCells([one for one, _ in made]), copy_each
-    if class_key(cell) not in _CELLS:
-        raise _unknown(cell)
-    return _CELLS[class_key(cell)](cell, make)
+    raise _unknown(cell)
 
 
 # Layers.
