@@ -17,10 +17,12 @@ all steps of the first test samples (--report-samples)."""
 SPIKING = """\
 Steps: until the accuracy stays within 0.3 points of the source network's, > T if it never does \
 in T steps; with exit the mean over images, each of which leaves when the network is sure. \
-Percentile and confidence are chosen on validation images. Fewer: steps at the maximum without \
-exit over steps at the percentile with exit. Spikes and energy (horowitz-fp32, computation and \
-memory accesses, 100 images) up to those steps, at the percentile without exit; matched: the \
-source network with integer activities of as many bits as the numbers of spikes have."""
+Percentile and rule of the exit are chosen on validation images. Fewer: steps at the maximum \
+without exit over steps at the percentile with exit. Start: potentials before the first step, in \
+thresholds. Spikes with exit; energy (horowitz-fp32, computation and memory accesses, 100 images) \
+of the source network, then at the percentile without exit and, of the mean steps rounded up, with \
+it; matched: the source network with integer activities of as many bits as the numbers of spikes \
+with exit have."""
 
 
 def conversions(folder, training_command):
@@ -119,22 +121,28 @@ def _plain(value):
 
 
 def _spiking_table(records):
-    header = ["data, network", "source %", "maximum: test %", "steps", "percentile", "test %",
-              "steps", "with exit: test %", "steps", "fewer", "spikes",
-              "energy: source / spiking / matched", "date, commit"]  # fmt: skip
+    header = ["data, network", "start", "source %", "maximum: test %", "steps", "percentile",
+              "test %", "steps", "with exit: test %", "steps", "fewer", "spikes",
+              "energy: source / spiking / with exit / matched", "date, commit"]  # fmt: skip
     rows = []
     for _, record in records:
+        start = {"zeros": "0", "half": "1/2"}[record["options"]["initial_potential"]]
         for i, row in enumerate(record["rows"]):
             full, _, best, left = row["runs"]
             ratio = full["mean_steps"] / left["mean_steps"]
-            energies = (row["source_energy"], best["energy"], best["energy_matched"])
+            energies = (
+                row["source_energy"],
+                best["energy"],
+                left["energy"],
+                left["energy_matched"],
+            )
             rows.append([
-                f"{record['data']}, {row['name']}", f"{100 * row['source_accuracy']:.2f}",
+                f"{record['data']}, {row['name']}", start, f"{100 * row['source_accuracy']:.2f}",
                 f"{100 * full['accuracy']:.2f}", _steps(full), f"{best['percentile']:g} %",
                 f"{100 * best['accuracy']:.2f}", _steps(best), f"{100 * left['accuracy']:.2f}",
                 f"{left['mean_steps']:.1f}",
                 f"{'> ' * (full['steps_to_source'] is None)}{ratio:.1f} times",
-                f"{best['spikes']:,.0f}", " / ".join(si(total, "J") for _, total in energies),
+                f"{left['spikes']:,.0f}", " / ".join(si(total, "J") for _, total in energies),
                 "" if i else _made(record),
             ])  # fmt: skip
     return markdown_table([header, *rows])

@@ -6,8 +6,9 @@ converts them (thresholds at percentiles of the activity on training data), simu
 test split and prints, for each design: accuracy of the source network and of the spiking one; time
 steps to within 0.3 points of the source, for good; mean steps, spikes and energy; with thresholds
 at the largest activity and at the best percentile, with and without early exit. Percentile and
-confidence are chosen on the validation split. Writes OUT/DATA.json and OUT/DATA.png, and the
-trained networks, which a later run with the same --out and --seed takes instead of training anew.
+rule of the exit are chosen on the validation split. Writes OUT/DATA.json and OUT/DATA.png
+(DATA-half, if potentials begin at half a threshold), and the trained networks, which a later run
+with the same --out and --seed takes instead of training anew.
 """
 
 import argparse
@@ -24,26 +25,14 @@ from training.startup import describe_engine, prepare_environment
 
 DATA = ("digits", "mnist", "cifar10", "cifar100")
 PERCENTILES = (98.0, 99.0, 99.7, 99.9, 99.99)
-CONFIDENCES = (
-    0.2,
-    0.3,
-    0.4,
-    0.5,
-    0.6,
-    0.7,
-    0.8,
-    0.9,
-    0.95,
-    0.98,
-    0.99,
-    0.995,
-    0.998,
-    0.999,
-    0.9995,
-    0.9999,
-)
+EXITS = tuple(
+    (norm, confidence)
+    for norm in ("rate", "sum")
+    for confidence in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998,
+                       0.999, 0.9995, 0.9999, 0.99999, 0.999999)
+)  # fmt: skip
 ALLOWED = 0.003  # of accuracy, below the source network
-CHOSEN_WITHIN = 0.001  # the same on validation: it flatters what is chosen by it
+CHOSEN_WITHIN = 0.001  # the same on validation, or one image: it flatters what is chosen by it
 PRESET = "horowitz-fp32"
 
 
@@ -75,7 +64,7 @@ def parser():
     p.add_argument("--samples", type=count, metavar="N",
                    help="test images (default: all)")  # fmt: skip
     p.add_argument("--validation-samples", type=count, metavar="N",
-                   help="validation images that percentile and confidence are chosen on "
+                   help="validation images that percentile and exit are chosen on "
                    "(default: all)")  # fmt: skip
     p.add_argument("--energy-samples", type=count, default=100, metavar="N",
                    help="test images that operations are counted on (default: 100)")  # fmt: skip
@@ -97,7 +86,7 @@ def main(argv=None):
     """Command line. Returns the exit status: 0, or 1 after one line on stderr."""
     args = parser().parse_args(argv)
     try:
-        check_writable(args.out / f"{args.data}.json")
+        check_writable(_record_path(args))
         prepare_environment(args.backend, devices=1)
         note(describe_engine())
         from training import images
@@ -108,7 +97,7 @@ def main(argv=None):
         print(f"error: {e}", file=sys.stderr)
         return 1
     print(table(record))
-    write(args.out / f"{args.data}.png", _plot(record))
+    write(_record_path(args).with_suffix(".png"), _plot(record))
     print(f"\nRecord, plot and source models: {args.out}")
     return 0
 
@@ -146,8 +135,13 @@ def study(data, recipe, chosen, args):
         row = {"design": dataclasses.asdict(design), "name": design.name, "seconds": seconds}
         record["rows"].append({**row, **judge(model, data, args)})
         content = json.dumps(record, indent=2, allow_nan=False) + "\n"
-        write(args.out / f"{data.name}.json", content)
+        write(_record_path(args), content)
     return record
+
+
+def _record_path(args):
+    half = "-half" if args.initial_potential == "half" else ""
+    return args.out / f"{args.data}{half}.json"
 
 
 def _read(path):
@@ -185,13 +179,14 @@ def judge(model, data, args):
     for percent, on_validation in ((100.0, at_maximum), (percentile, at_best)):
         of_test = _simulated(model, record, percent, part["test"], args)
         runs = _runs(of_test, on_validation, part, of_source, percent)
-        spiking = _spiking(model, record, percent, args, runs[0]["mean_steps"])
-        report = activity_report(spiking, counted, batch_size=args.batch_size)
-        runs[0]["energy"] = _energy(report.energy)
-        runs[0]["energy_matched"] = _energy([_matched(source, runs[0]["mean_steps"])])
-        found["runs"] += runs
         for run in runs:
+            steps = int(np.ceil(run["mean_steps"]))
+            spiking = _spiking(model, record, percent, args, steps)
+            report = activity_report(spiking, counted, batch_size=args.batch_size)
+            run["energy"] = _energy(report.energy)
+            run["energy_matched"] = _energy([_matched(source, steps)])
             note(_line(run))
+        found["runs"] += runs
     found["percentile"] = percentile
     return found
 
@@ -205,9 +200,7 @@ def _matched(source, steps):
 
 
 def _runs(of_test, on_validation, part, of_source, percentile):
-    """Two runs: all steps, and with early exit by the confidence that validation chooses."""
-    from hybrid_lmu.conversion import early_exit
-
+    """Two runs: all steps, and with early exit by the rule that validation chooses."""
     labels = part["test"].y
     curve = of_test.accuracy(labels)
     last = of_test.spikes[:, -1].mean()
@@ -223,11 +216,11 @@ def _runs(of_test, on_validation, part, of_source, percentile):
         "spikes": float(of_test.spikes[:, (step or len(curve)) - 1].mean()),
         "spikes_at_the_end": float(last),
     }
-    confidence = _best_confidence(on_validation, part["validation"].y, of_source["validation"])
-    left = early_exit(of_test, confidence)
+    rule, _ = _best_exit(on_validation, part["validation"].y, of_source["validation"])
+    left = _left(of_test, rule)
     early = {
         **common,
-        "exit": confidence,
+        "exit": dict(zip(("norm", "confidence"), rule, strict=True)),
         "accuracy": left.accuracy(labels),
         "mean_steps": float(left.steps.mean()),
         "spikes": float(left.spikes.mean()),
@@ -238,13 +231,11 @@ def _runs(of_test, on_validation, part, of_source, percentile):
 def _best_percentile(model, record, validation, of_source, args):
     """The percentile with the fewest mean steps with early exit, of those that keep the accuracy
     after all steps and with exit (the most accurate one if none does), and its simulation."""
-    from hybrid_lmu.conversion import early_exit
-
-    goal, ranked = of_source["validation"] - CHOSEN_WITHIN, []
+    ranked, goal = [], of_source["validation"] - _chosen_within(validation.y)
     for percentile in PERCENTILES:
         found = _simulated(model, record, percentile, validation, args)
         accuracy = found.accuracy(validation.y)[-1]
-        left = early_exit(found, _best_confidence(found, validation.y, of_source["validation"]))
+        _, left = _best_exit(found, validation.y, of_source["validation"])
         steps = float(left.steps.mean())
         if min(accuracy, left.accuracy(validation.y)) >= goal:
             rank = (0, steps)
@@ -257,16 +248,25 @@ def _best_percentile(model, record, validation, of_source, args):
     return percentile, found
 
 
-def _best_confidence(simulation, labels, source):
-    """The least confidence that keeps the accuracy within `CHOSEN_WITHIN` of the source's, or of
-    what all steps reach if that is less."""
+def _best_exit(simulation, labels, source):
+    """The rule of `EXITS` with the fewest mean steps, of those that keep the accuracy within
+    `CHOSEN_WITHIN` of the source's, or of what all steps reach if that is less; and who leaves
+    where by it. If none keeps it, nobody leaves early."""
+    goal = min(source - _chosen_within(labels), simulation.accuracy(labels)[-1])
+    tried = [(rule, _left(simulation, rule)) for rule in (*EXITS, ("rate", 1.0))]
+    kept = [one for one in tried if one[1].accuracy(labels) >= goal]
+    return min(kept, key=lambda one: one[1].steps.mean())
+
+
+def _chosen_within(labels):
+    return max(CHOSEN_WITHIN, 1.001 / len(labels))
+
+
+def _left(simulation, rule):
     from hybrid_lmu.conversion import early_exit
 
-    goal = min(source - CHOSEN_WITHIN, simulation.accuracy(labels)[-1])
-    for confidence in CONFIDENCES:
-        if early_exit(simulation, confidence).accuracy(labels) >= goal:
-            return confidence
-    return 1.0
+    norm, confidence = rule
+    return early_exit(simulation, confidence, norm=norm)
 
 
 def _spiking(model, record, percentile, args, timesteps=None):
@@ -297,11 +297,17 @@ def _energy(rows):
 
 
 def _line(run):
-    how = "all steps" if run["exit"] is None else f"exit at {run['exit']:g}"
+    how = "all steps" if run["exit"] is None else f"exit at {_exit(run)}"
     return (
         f"percentile {run['percentile']:g}, {how}: test {100 * run['accuracy']:.2f} %, "
         f"{run['mean_steps']:.1f} steps, {run['spikes']:,.0f} spikes"
     )
+
+
+def _exit(run):
+    """The confidence, and what it is the confidence of."""
+    rule = run["exit"]
+    return f"{rule['confidence']:g} ({rule['norm']})"
 
 
 def table(record):
@@ -318,9 +324,9 @@ def table(record):
             never = run["exit"] is None and run["steps_to_source"] is None
             steps = f"> {run['mean_steps']}" if never else f"{run['mean_steps']:.1f}"
             cells.append([
-                at, "-" if run["exit"] is None else f"{run['exit']:g}",
+                at, "-" if run["exit"] is None else _exit(run),
                 f"{100 * run['accuracy']:.2f}", steps, f"{run['spikes']:,.0f}",
-                _joules(run.get("energy"), si), _joules(run.get("energy_matched"), si),
+                _joules(run["energy"], si), _joules(run["energy_matched"], si),
             ])  # fmt: skip
         widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
         packed = row["footprint"]
@@ -333,15 +339,16 @@ def table(record):
         f"{options['encoding']} input", *lines, "",
         "Test %: after all T steps, or where each image leaves. Steps: until the accuracy stays",
         "within 0.3 points of the source's (> T: never), or the mean over images that leave early.",
-        f"Spikes: up to there, a mean over images. Energy: up to there, of "
-        f"{options['energy_samples']} images, {PRESET},",
-        "computation alone / with memory accesses. Matched bits: that of the source network with",
-        "integer activities of as many bits as the numbers of spikes have.",
+        "Exit: at that confidence of the outputs summed over the steps, or of their mean (rate).",
+        "Spikes: up to there, a mean over images. Energy: of that many steps, rounded up, over",
+        f"{options['energy_samples']} images, {PRESET}, computation alone / with memory accesses. "
+        "Matched bits: that",
+        "of the source network with integer activities of as many bits as numbers of spikes have.",
     ])  # fmt: skip
 
 
 def _joules(energy, si):
-    return " / ".join(si(value, "J") for value in energy or ())
+    return " / ".join(si(value, "J") for value in energy)
 
 
 def _plot(record):

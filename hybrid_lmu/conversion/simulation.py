@@ -115,6 +115,8 @@ def early_exit(simulation, confidence, kappa=1.0, norm="rate", first=1):
         kappa: > 0. Default 1: the softmax of the source network.
         norm: ``"rate"`` (default): ``norm_t = t``, so that ``S_t / t`` approaches the outputs of
             the source network; ``"sum"``: 1, the raw sums, whose confidence grows with t by itself.
+            A rate's error is at most of the order of 1/t, so a margin of the sums says how many
+            such errors the first class is ahead: on MNIST fewer steps for the same accuracy.
         first: the first step at which a sample may leave; >= 1.
 
     Returns:

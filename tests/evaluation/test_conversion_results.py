@@ -36,11 +36,18 @@ def spikes(steps_to_source):
             "mean_steps": steps_to_source or 100, "spikes": 900.0, "energy": [1e-6, 4e-6],
             "energy_matched": [1e-7, 2e-7]}  # fmt: skip
     best = {**full, "percentile": 99.9, "mean_steps": 20, "steps_to_source": 20}
-    left = {"accuracy": 0.979, "mean_steps": 8.0, "spikes": 300.0}
+    left = {
+        "accuracy": 0.979,
+        "mean_steps": 8.0,
+        "spikes": 300.0,
+        "energy": [2e-7, 8e-7],
+        "energy_matched": [1e-7, 2e-7],
+    }
     row = {"name": "binary", "source_accuracy": 0.981, "source_energy": [5e-7, 1e-6],
            "runs": [full, left, best, left]}  # fmt: skip
     return {"data": "mnist", "rows": [row], "environment": MADE,
-            "options": {"data": "mnist", "samples": 500, "timesteps": 100}}  # fmt: skip
+            "options": {"data": "mnist", "samples": 500, "timesteps": 100,
+                        "initial_potential": "half"}}  # fmt: skip
 
 
 def test_tables_and_commands(tmp_path):
@@ -64,9 +71,12 @@ def test_tables_and_commands(tmp_path):
     )
     never, after_40 = (line for line in lines if line.startswith("| mnist, binary"))
     for line, steps, fewer in ((never, "> 100", "> 12.5 times"), (after_40, "40", "5.0 times")):
-        assert f"| 98.00 | {steps} | 99.9 % | 98.00 | 20 | 97.90 | 8.0 | {fewer} | 900 |" in line
-    assert "| 1 uJ / 4 uJ / 200 nJ |" in never
-    assert "    python -m evaluation.spiking --data mnist --samples 500" in lines
+        assert f"| 98.00 | {steps} | 99.9 % | 98.00 | 20 | 97.90 | 8.0 | {fewer} | 300 |" in line
+    assert "| 1 uJ / 4 uJ / 800 nJ / 200 nJ |" in never
+    assert (
+        "    python -m evaluation.spiking --data mnist --samples 500 --initial-potential half"
+        in lines
+    )
 
 
 @pytest.mark.parametrize("content", ["{", '{"rows": [{}]}', '{"source": {}, "rows": []}'])

@@ -3,9 +3,11 @@
 import json
 
 import keras
+import numpy as np
 import pytest
 
 from evaluation import spiking
+from hybrid_lmu.conversion import Simulation
 from training import images
 
 
@@ -35,7 +37,9 @@ def test_record_table_and_plot(tiny, tmp_path, capsys):
         for full, early in (row["runs"][:2], row["runs"][2:]):
             assert len(full["curve"]) == 12 and full["curve"][-1] == full["accuracy"]
             assert 1 <= early["mean_steps"] <= 12 and early["spikes"] <= full["spikes_at_the_end"]
-            assert all(value > 0 for value in (*full["energy"], *full["energy_matched"]))
+            assert early["exit"]["norm"] in ("rate", "sum")
+            for run in (full, early):
+                assert all(value > 0 for value in (*run["energy"], *run["energy_matched"]))
     assert record["rows"][1]["footprint"]["quantized"] > 0
     assert (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")
     assert spiking.table(record) in capsys.readouterr().out
@@ -43,6 +47,17 @@ def test_record_table_and_plot(tiny, tmp_path, capsys):
         tmp_path / "digits-average_pool_before_ReLU-binary-seed0.keras"
     )
     assert source.output_shape == (None, 10)
+
+
+def test_exit_with_the_fewest_steps_that_keeps_the_accuracy():
+    # By how much the right class is ahead. A mean of 1 is as sure of the wrong class in the last
+    # image at first as of the right one in the others at all times; sums are not.
+    each = np.array([[1, 1, 1, 1]] * 3 + [[-1, 0, 3, 1]], "float32")
+    sums = np.stack([each.cumsum(axis=1), np.zeros_like(each)], axis=-1)
+    simulation = Simulation(sums, np.ones((4, 4)).cumsum(axis=1), {}, 1)
+    rule, left = spiking._best_exit(simulation, np.zeros(4, int), source=1.25)
+    assert rule == ("sum", 0.8)
+    assert left.steps.tolist() == [2, 2, 2, 3]
 
 
 def test_data_that_are_not_there(tmp_path, capsys):
