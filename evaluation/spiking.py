@@ -6,9 +6,9 @@ converts them (thresholds at percentiles of the activity on training data), simu
 test split and prints, for each design: accuracy of the source network and of the spiking one; time
 steps to within 0.3 points of the source, for good; mean steps, spikes and energy; with thresholds
 at the largest activity and at the best percentile, with and without early exit. Percentile and
-rule of the exit are chosen on the validation split. Writes OUT/DATA.json and OUT/DATA.png
-(DATA-half, if potentials begin at half a threshold), and the trained networks, which a later run
-with the same --out and --seed takes instead of training anew.
+rule of the exit (a ring in the plot, among all confidences) are chosen on the validation split.
+Writes OUT/DATA.json and OUT/DATA.png (DATA-half, if potentials begin at half a threshold), and the
+trained networks, which a later run with the same --out and --seed takes instead of training anew.
 """
 
 import argparse
@@ -221,11 +221,22 @@ def _runs(of_test, on_validation, part, of_source, percentile):
     early = {
         **common,
         "exit": dict(zip(("norm", "confidence"), rule, strict=True)),
+        **_summary(left, labels),
+        "trade_off": [
+            {"confidence": confidence, **_summary(_left(of_test, (norm, confidence)), labels)}
+            for norm, confidence in EXITS
+            if norm == rule[0]
+        ],
+    }
+    return [full, early]
+
+
+def _summary(left, labels):
+    return {
         "accuracy": left.accuracy(labels),
         "mean_steps": float(left.steps.mean()),
         "spikes": float(left.spikes.mean()),
     }
-    return [full, early]
 
 
 def _best_percentile(model, record, validation, of_source, args):
@@ -373,8 +384,11 @@ def _plot(record):
                 label = name if name == "maximum" else f"percentile {run['percentile']:g}"
                 steps = np.arange(1, len(run["curve"]) + 1)
                 axes.plot(steps, 100 * np.array(run["curve"]), color=colour, label=label)
+                axes.plot([one["mean_steps"] for one in left["trade_off"]],
+                          [100 * one["accuracy"] for one in left["trade_off"]], "o--", color=colour,
+                          markersize=3, linewidth=1, label=f"{label}, early exit")  # fmt: skip
                 axes.plot([left["mean_steps"]], [100 * left["accuracy"]], "o", color=colour,
-                          label=f"{label}, early exit")  # fmt: skip
+                          markersize=8, fillstyle="none")  # fmt: skip
             axes.set_xscale("log")
             ticks = [
                 t for t in (1, 2, 5, 10, 20, 50, 100, 200, 500) if t <= len(row["runs"][0]["curve"])
@@ -384,7 +398,7 @@ def _plot(record):
             low = 100 * row["source_accuracy"] - 20
             axes.set_ylim(max(0, low), min(100.5, 100 * row["source_accuracy"] + 2))
             axes.set_title(row["name"])
-            axes.set_xlabel("time step")
+            axes.set_xlabel("time step (early exit: mean over images)")
             axes.set_ylabel("test accuracy %")
             axes.legend(fontsize=8, loc="center left")
         for axes in list(grid.flat)[len(rows):]:  # fmt: skip
