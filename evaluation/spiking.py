@@ -400,7 +400,7 @@ def _plot(record):
             axes.set_title(row["name"])
             axes.set_xlabel("time step (early exit: mean over images)")
             axes.set_ylabel("test accuracy %")
-            axes.legend(fontsize=8, loc="center left")
+            axes.legend(fontsize=8, loc="lower right")
         for axes in list(grid.flat)[len(rows):]:  # fmt: skip
             axes.set_visible(False)
         figure.tight_layout()

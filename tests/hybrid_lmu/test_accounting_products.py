@@ -282,6 +282,14 @@ def test_convolution_against_brute_force(padding, strides, dilation):
     )
 
 
+def test_convolution_of_many_channels():
+    layer = layers.Conv2D(32, 3, padding="same", use_bias=False, name="conv")
+    model = sequential(keras.Input((14, 14, 16)), layer)
+    row = rows(activity_report(model, real(2, 14, 14, 16)))["conv/kernel"]
+    within = 3 * 14 - 2  # places where the kernel meets no padding, on each axis
+    assert row["dense_macs"] == within**2 * 16 * 32
+
+
 def test_depthwise_convolution_and_averages_of_counts():
     x = np.rint(2 * np.abs(real(2, 6, 6, 3)))
     model = sequential(
