@@ -20,6 +20,7 @@ import numpy as np
 
 from evaluation.commands import add_data_dir, add_out_and_backend, count, note
 from evaluation.report import WriteError, check_writable, write
+from evaluation.spiking_report import PRESET, line, plot, table
 from training.errors import TrainingError
 from training.startup import describe_engine, prepare_environment
 
@@ -33,7 +34,6 @@ EXITS = tuple(
 )  # fmt: skip
 ALLOWED = 0.003  # of accuracy, below the source network
 CHOSEN_WITHIN = 0.001  # the same on validation, or one image: it flatters what is chosen by it
-PRESET = "horowitz-fp32"
 
 
 def designs():
@@ -97,7 +97,7 @@ def main(argv=None):
         print(f"error: {e}", file=sys.stderr)
         return 1
     print(table(record))
-    write(_record_path(args).with_suffix(".png"), _plot(record))
+    write(_record_path(args).with_suffix(".png"), plot(record))
     print(f"\nRecord, plot and source models: {args.out}")
     return 0
 
@@ -185,7 +185,7 @@ def judge(model, data, args):
             report = activity_report(spiking, counted, batch_size=args.batch_size)
             run["energy"] = _energy(report.energy)
             run["energy_matched"] = _energy([_matched(source, steps)])
-            note(_line(run))
+            note(line(run))
         found["runs"] += runs
     found["percentile"] = percentile
     return found
@@ -305,106 +305,6 @@ def _energy(rows):
     shown = {row["preset"]: row for row in rows}
     row = shown.get(PRESET) or shown["quantized-ann"]
     return [row["compute_joules"], row["total_joules"]]
-
-
-def _line(run):
-    how = "all steps" if run["exit"] is None else f"exit at {_exit(run)}"
-    return (
-        f"percentile {run['percentile']:g}, {how}: test {100 * run['accuracy']:.2f} %, "
-        f"{run['mean_steps']:.1f} steps, {run['spikes']:,.0f} spikes"
-    )
-
-
-def _exit(run):
-    """The confidence, and what it is the confidence of."""
-    rule = run["exit"]
-    return f"{rule['confidence']:g} ({rule['norm']})"
-
-
-def table(record):
-    """Text table of a record."""
-    from training.summary import si
-
-    header = ["thresholds at", "early exit", "test %", "steps", "spikes", "energy", "matched bits"]
-    lines = []
-    for row in record["rows"]:
-        cells = [header, ["source", "", f"{100 * row['source_accuracy']:.2f}", "", "",
-                          _joules(row["source_energy"], si), ""]]  # fmt: skip
-        for run in row["runs"]:
-            at = "maximum" if run["percentile"] == 100 else f"{run['percentile']:g} %"
-            never = run["exit"] is None and run["steps_to_source"] is None
-            steps = f"> {run['mean_steps']}" if never else f"{run['mean_steps']:.1f}"
-            cells.append([
-                at, "-" if run["exit"] is None else _exit(run),
-                f"{100 * run['accuracy']:.2f}", steps, f"{run['spikes']:,.0f}",
-                _joules(run["energy"], si), _joules(run["energy_matched"], si),
-            ])  # fmt: skip
-        widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
-        packed = row["footprint"]
-        lines += ["", f"{row['name']} (weights {packed['saving']:.1f} times smaller, packed)"]
-        lines += ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
-                  for line in cells]  # fmt: skip
-    options = record["options"]
-    return "\n".join([
-        f"{record['data']}, {record['test_images']:,} test images, T = {options['timesteps']}, "
-        f"{options['encoding']} input", *lines, "",
-        "Test %: after all T steps, or where each image leaves. Steps: until the accuracy stays",
-        "within 0.3 points of the source's (> T: never), or the mean over images that leave early.",
-        "Exit: at that confidence of the outputs summed over the steps, or of their mean (rate).",
-        "Spikes: up to there, a mean over images. Energy: of that many steps, rounded up, over",
-        f"{options['energy_samples']} images, {PRESET}, computation alone / with memory accesses. "
-        "Matched bits: that",
-        "of the source network with integer activities of as many bits as numbers of spikes have.",
-    ])  # fmt: skip
-
-
-def _joules(energy, si):
-    return " / ".join(si(value, "J") for value in energy)
-
-
-def _plot(record):
-    import matplotlib.pyplot as plt
-
-    from evaluation.style import MUTED, colours, styled, to_png
-
-    rows = record["rows"]
-    with styled():
-        columns = min(2, len(rows))
-        lines = -(-len(rows) // columns)
-        figure, grid = plt.subplots(lines, columns, figsize=(5.6 * columns, 3.4 * lines),
-                                    squeeze=False)  # fmt: skip
-        names = ("maximum", "percentile")
-        for axes, row in zip(grid.flat, rows, strict=False):
-            axes.axhline(100 * row["source_accuracy"], color=MUTED, linestyle="--", linewidth=1.2,
-                         label="source network")  # fmt: skip
-            full = [run for run in row["runs"] if run["exit"] is None]
-            early = [run for run in row["runs"] if run["exit"] is not None]
-            for name, run, left in zip(names, full, early, strict=True):
-                colour = colours(names)[name]
-                label = name if name == "maximum" else f"percentile {run['percentile']:g}"
-                steps = np.arange(1, len(run["curve"]) + 1)
-                axes.plot(steps, 100 * np.array(run["curve"]), color=colour, label=label)
-                axes.plot([one["mean_steps"] for one in left["trade_off"]],
-                          [100 * one["accuracy"] for one in left["trade_off"]], "o--", color=colour,
-                          markersize=3, linewidth=1, label=f"{label}, early exit")  # fmt: skip
-                axes.plot([left["mean_steps"]], [100 * left["accuracy"]], "o", color=colour,
-                          markersize=8, fillstyle="none")  # fmt: skip
-            axes.set_xscale("log")
-            ticks = [
-                t for t in (1, 2, 5, 10, 20, 50, 100, 200, 500) if t <= len(row["runs"][0]["curve"])
-            ]
-            axes.set_xticks(ticks, map(str, ticks))
-            axes.minorticks_off()
-            low = 100 * row["source_accuracy"] - 20
-            axes.set_ylim(max(0, low), min(100.5, 100 * row["source_accuracy"] + 2))
-            axes.set_title(row["name"])
-            axes.set_xlabel("time step (early exit: mean over images)")
-            axes.set_ylabel("test accuracy %")
-            axes.legend(fontsize=8, loc="lower right")
-        for axes in list(grid.flat)[len(rows):]:  # fmt: skip
-            axes.set_visible(False)
-        figure.tight_layout()
-        return to_png(figure)
 
 
 if __name__ == "__main__":
