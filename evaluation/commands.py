@@ -24,6 +24,13 @@ def count(text):
     return int(text)
 
 
+def not_negative(text):
+    """An integer >= 0, for argparse."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected an integer >= 0; received: {text}")
+    return int(text)
+
+
 def add_run(parser):
     """Add the arguments of a command that works on one trained run: RUN and --data-dir."""
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder with its best.keras")

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from evaluation.commands import add_data_dir, add_out_and_backend, count, note
+from evaluation.commands import add_data_dir, add_out_and_backend, count, not_negative, note
 from evaluation.report import WriteError, check_writable, write
 from training.config import TASK_NAMES
 from training.errors import TrainingError
@@ -45,7 +45,7 @@ def parser():
                    help="activity bits, one or several (default: 3.74)")  # fmt: skip
     p.add_argument("--per", choices=("neuron", "layer"), default="neuron",
                    help="resolutions by neuron (default) or by layer")  # fmt: skip
-    p.add_argument("--finetune-epochs", type=_not_negative, default=1, metavar="N",
+    p.add_argument("--finetune-epochs", type=not_negative, default=1, metavar="N",
                    help="epochs of training at each number of bits (default: 1)")  # fmt: skip
     p.add_argument("--learning-rate", type=_positive, default=1e-3, metavar="RATE",
                    help="at first; falls to 0 along a cosine (default: 0.001)")  # fmt: skip
@@ -54,7 +54,7 @@ def parser():
                    help="training samples to calibrate on (default: 500)")  # fmt: skip
     p.add_argument("--report-samples", type=count, default=500, metavar="N",
                    help="test samples to count bits on (default: 500)")  # fmt: skip
-    p.add_argument("--seed", type=_not_negative, default=0, metavar="N", help="default: 0")
+    p.add_argument("--seed", type=not_negative, default=0, metavar="N", help="default: 0")
     add_out_and_backend(p, "runs/convert")
     return p
 
@@ -69,12 +69,6 @@ def _positive(text):
     return value
 
 
-def _not_negative(text):
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected an integer >= 0; received: {text}")
-    return int(text)
-
-
 def main(argv=None):
     """Command line. Returns the exit status: 0, or 1 after one line on stderr."""
     args = parser().parse_args(argv)
@@ -85,10 +79,16 @@ def main(argv=None):
         from training.tasks import load_task
 
         run = source_run(args.model)
+        config = run["config"] if run else {}
+        if config.get("task", args.data) != args.data:
+            raise CannotConvert(
+                f"{args.model} was trained on {config['task']}; received: --data {args.data}"
+            )
         model = load_model(args.model)
         if args.as_keras_lmu:
             model = as_keras_lmu(model)
-        task = load_task(args.data, args.data_dir)
+        options = config.get("permutation", 0), config.get("fold")
+        task = load_task(args.data, args.data_dir, *options)
         record = {**convert(model, task, args), "run": run}
     except (TrainingError, WriteError, CannotConvert) as e:
         print(f"error: {e}", file=sys.stderr)
@@ -170,19 +170,23 @@ def convert(model, task, args):
         given, found = model.predict(probe, verbose=0), plain.predict(probe, verbose=0)
     except ValueError as e:
         raise CannotConvert(f"cannot convert {args.model}: {e}") from e
-    source = _score(model, task, args)
+    logits = task.kind != "classes" or not _are_probabilities(given)
+    source = _score(model, task, args, logits)
     note(f"source model: {_percent(source)}")
     rows = []
     for bits in args.bits:
-        hybrid = to_hybrid(model, x, bits=bits, per=args.per, seed=args.seed)
-        rows.append(_judged(hybrid, task, args, bits, epochs=0))
+        try:
+            hybrid = to_hybrid(model, x, bits=bits, per=args.per, seed=args.seed)
+        except ValueError as e:
+            raise CannotConvert(f"cannot convert {args.model} to {bits:g} bits: {e}") from e
+        rows.append(_judged(hybrid, task, args, bits, 0, logits))
         name = f"{bits:g}-bits"
         if args.finetune_epochs:
             started = time.monotonic()
-            finetune(hybrid, task, args, bits)
+            finetune(hybrid, task, args, bits, logits)
             seconds = time.monotonic() - started
-            rows.append({**_judged(hybrid, task, args, bits, args.finetune_epochs),
-                         "seconds": round(seconds, 1)})  # fmt: skip
+            judged = _judged(hybrid, task, args, bits, args.finetune_epochs, logits)
+            rows.append({**judged, "seconds": round(seconds, 1)})
             name += f"-{args.finetune_epochs}-epochs"
         hybrid.save(args.out / f"{name}.keras")
     return {
@@ -196,8 +200,18 @@ def convert(model, task, args):
     }
 
 
-def finetune(model, task, args, bits):
-    """Train a converted model while its activity bits fall to `bits`, in half of the steps."""
+def _are_probabilities(outputs):
+    """Whether the outputs are those of a softmax, whatever layer it is in."""
+    import numpy as np
+
+    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=-1), 1.0, atol=1e-3))
+
+
+def finetune(model, task, args, bits, logits=True):
+    """Train a converted model while its activity bits fall to `bits`, in half of the steps.
+
+    `logits`: whether its outputs are (of classes), or probabilities.
+    """
     import keras
 
     from hybrid_lmu import BitBudget
@@ -206,11 +220,10 @@ def finetune(model, task, args, bits):
 
     batches = EpochBatches(task.train, args.batch_size, args.seed)
     steps = args.finetune_epochs * len(batches)
-    last = getattr(model.layers[-1], "activation", None)
     schedule = keras.optimizers.schedules
     model.compile(
         keras.optimizers.Adam(schedule.CosineDecay(args.learning_rate, steps), global_clipnorm=1.0),
-        make_loss(task, from_logits=last is not keras.activations.softmax),
+        make_loss(task, from_logits=logits),
     )
     falling = schedule.PolynomialDecay(max(START_BITS, bits), max(1, steps // 2), float(bits))
     x = task.train.x[: args.calibration_samples].astype("float32")
@@ -218,7 +231,7 @@ def finetune(model, task, args, bits):
     model.fit(batches, epochs=args.finetune_epochs, shuffle=False, verbose=0, callbacks=callbacks)
 
 
-def _judged(model, task, args, bits, epochs):
+def _judged(model, task, args, bits, epochs, logits):
     from keras import ops
 
     from hybrid_lmu import activity_report, resolution_variables
@@ -229,7 +242,7 @@ def _judged(model, task, args, bits, epochs):
     row = {
         "bits": bits,
         "epochs": epochs,
-        "score": _score(model, task, args),
+        "score": _score(model, task, args, logits),
         "activity_bits": totals["activity_bits"],
         "significant_bits": totals["significant_bits"],
         "resolutions": {p: [float(v.min()), float(v.mean()), float(v.max())]
@@ -240,10 +253,10 @@ def _judged(model, task, args, bits, epochs):
     return row
 
 
-def _score(model, task, args):
+def _score(model, task, args, logits):
     from training.scores import evaluate
 
-    return evaluate(model, task.test, task.kind, args.batch_size)
+    return evaluate(model, task.test, task.kind, args.batch_size, logits)
 
 
 def _percent(score):

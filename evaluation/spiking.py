@@ -18,7 +18,7 @@ import time
 
 import numpy as np
 
-from evaluation.commands import add_data_dir, add_out_and_backend, count, note
+from evaluation.commands import add_data_dir, add_out_and_backend, count, not_negative, note
 from evaluation.report import WriteError, check_writable, write
 from evaluation.spiking_report import PRESET, line, plot, table
 from training.errors import TrainingError
@@ -77,7 +77,7 @@ def parser():
                    help="of the images (default: analog)")  # fmt: skip
     p.add_argument("--propagation", choices=("one-step", "synchronous"), default="one-step",
                    help="a step for all layers (default), or one for each")  # fmt: skip
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    p.add_argument("--seed", type=not_negative, default=0, metavar="N", help="default: 0")
     add_out_and_backend(p, "runs/spiking")
     return p
 

@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from hybrid_lmu.checks import check_batch_size, check_floating, check_rank
+from hybrid_lmu.traversal import freeze
 
 _HALF = ("float16", "bfloat16")
 
@@ -131,6 +132,8 @@ class HybridRNN(CarriedState, keras.layers.RNN):
                 )
                 for state in self.get_initial_state(sequences_shape[0])
             ]
+        if not self.trainable:
+            freeze(self)
 
     def runs_in_parallel(self, sequences, mask):
         """Whether the cell gets the whole sequence at once."""

@@ -1,4 +1,4 @@
-"""Which layers a layer or model holds."""
+"""Which layers a layer or model holds, and how to freeze them."""
 
 import keras
 
@@ -25,3 +25,14 @@ def all_layers(layer):
             found[id(one)] = one
             waiting += sublayers(one)
     return list(found.values())
+
+
+def freeze(layer):
+    """Make a layer that is built not trainable, with all that it holds.
+
+    (On TensorFlow, to set `trainable` to what it is already does nothing, and a layer that is made
+    with ``trainable=False`` has trainable weights inside.)
+    """
+    layer.trainable = False
+    for weight in layer.weights:
+        weight.trainable = False

@@ -17,10 +17,14 @@ def predict(model, x: np.ndarray, batch_size: int) -> np.ndarray:
     return model.predict(padded, batch_size=batch_size, verbose=0)[: len(x)]
 
 
-def evaluate(model, split, kind: str, batch_size: int) -> dict:
-    """Score of `model` on `split`; see `score_classes` and `score_regression`."""
+def evaluate(model, split, kind: str, batch_size: int, logits: bool = True) -> dict:
+    """Score of `model` on `split`; see `score_classes` and `score_regression`.
+
+    `logits`: whether a classifier puts out logits, or probabilities.
+    """
     outputs = predict(model, split.x, batch_size).astype("float64")
     if kind == "classes":
+        outputs = outputs if logits else np.log(np.maximum(outputs, 1e-30))
         return score_classes(outputs, split.y, split.weight)
     return score_regression(outputs, split.y)
 
@@ -71,7 +75,8 @@ def score_regression(outputs: np.ndarray, targets: np.ndarray) -> dict:
 
 
 def wilson(share: float, n: float, z: float = Z95) -> list[float]:
-    """Wilson's score interval (1927) for `share` of `n` independent trials: [low, high]."""
+    """Wilson's score interval (1927) for `share` of `n` independent trials: [low, high]; it
+    contains `share`, as without rounding it does."""
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return [max(0.0, centre - half), min(1.0, centre + half)]
+    return [min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))]

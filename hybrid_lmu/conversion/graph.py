@@ -87,7 +87,11 @@ def activation_of(layer):
         return keras.activations.relu
     if class_key(layer) == ("keras", "Softmax"):
         return keras.activations.softmax
-    return getattr(layer, "activation", None)
+    function = getattr(layer, "activation", None)
+    plain = isinstance(function, keras.layers.ReLU) and not (
+        function.negative_slope or function.threshold
+    )
+    return keras.activations.relu if plain else function
 
 
 def describe(layer):

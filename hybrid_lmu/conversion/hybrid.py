@@ -2,13 +2,15 @@
 
 from fnmatch import fnmatchcase
 
+import keras
 import numpy as np
 
 from hybrid_lmu.bit_budget import common_factor, level_activities, measured_activities
 from hybrid_lmu.checks import check_choice
 from hybrid_lmu.conversion.graph import as_functional, copy_layer, rebuild
-from hybrid_lmu.conversion.hybrid_rules import quantized
+from hybrid_lmu.conversion.hybrid_rules import is_activation, quantized
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
+from hybrid_lmu.traversal import freeze
 from hybrid_lmu.weights.quantized_weights import as_patterns
 
 # Levels per unit of activity while ranges are measured; counts stay exact in float32.
@@ -25,8 +27,8 @@ def to_hybrid(
     recur on their counts (`HybridRNN`, `HybridCell`); ``keras_lmu.LMU``, ``LMUFeedforward`` and
     ``LMUCell``, with any of their options, become `HybridLMU`, memory and hidden activity quantized
     and exact feedback, as does a `HybridLMU` or `HybridLMUCell` without resolutions; the
-    activations of Dense, Conv1D, Activation and ReLU become `SigmaDelta`. What puts out the model's
-    output, and all other layers, stay what they are.
+    activations of Dense, Conv1D, Activation and ReLU become `SigmaDelta`, but for one that is the
+    model's output. All other layers stay what they are.
 
     What is lost can be won back by training, with the resolutions annealed::
 
@@ -92,7 +94,7 @@ def to_hybrid(
 
 
 def _converted(model, resolution, per, exempt, seed):
-    outputs = {id(tensor) for tensor in model.outputs}
+    last = _last_layers(model)
     made, names = {}, [layer.name for layer in model.layers]
     unused = [p for p in exempt if not any(fnmatchcase(name, p) for name in names)]
     if unused:
@@ -111,8 +113,7 @@ def _converted(model, resolution, per, exempt, seed):
 
     def new_layers(layer):
         stays = any(fnmatchcase(layer.name, pattern) for pattern in exempt)
-        plain = getattr(layer, "activation", None) is not None and not hasattr(layer, "cell")
-        if not stays and not (plain and _puts_out(layer, outputs)):
+        if not stays and not (layer.name in last and is_activation(layer)):
             found = quantized(layer, make)
             if found is not None:
                 return found
@@ -123,7 +124,7 @@ def _converted(model, resolution, per, exempt, seed):
         if not hasattr(layer, "weights"):  # an operation
             return layer(*args, **kwargs)
         if layer.name not in made:
-            made[layer.name] = new_layers(layer)
+            made[layer.name] = *new_layers(layer), layer.trainable
         first, *rest = made[layer.name][0]
         output = first(*args, **kwargs)
         for one in rest:
@@ -131,8 +132,10 @@ def _converted(model, resolution, per, exempt, seed):
         return output
 
     hybrid = rebuild(model, visit)
-    for layers, copy in made.values():
+    for layers, copy, trainable in made.values():
         copy(*layers)
+        if not trainable:
+            freeze(layers[0])
     if not count[0]:
         raise ValueError(
             f"Nothing to quantize in {model.name!r}; its layers are {names}, exempt={exempt}."
@@ -140,9 +143,7 @@ def _converted(model, resolution, per, exempt, seed):
     return hybrid
 
 
-def _puts_out(layer, outputs):
-    """Whether an output of the layer is one of the model."""
-    try:
-        return any(id(tensor) in outputs for tensor in [layer.output])
-    except (AttributeError, ValueError):  # shared layers have several
-        return False
+def _last_layers(model):
+    """Names of the layers that put out what the model does."""
+    found = keras.tree.flatten(model.get_config()["output_layers"])
+    return {name for name in found if isinstance(name, str)}

@@ -48,6 +48,11 @@ def quantized(layer, make):
     return None
 
 
+def is_activation(layer):
+    """Whether what gets quantized of a layer is its activation alone, without a recurrence."""
+    return RULES.get(class_key(layer)) in (_dense, _each_step, _activation)
+
+
 def _unknown(layer):
     known = sorted({name for _, name in [*RULES, *_CELLS]})
     return ValueError(
@@ -132,6 +137,8 @@ def _around(made, layer):
 @_rule("keras", "Bidirectional")
 def _bidirectional(layer, make):
     made = [quantized(one, make) for one in (layer.forward_layer, layer.backward_layer)]
+    if None in made:
+        return None  # they have their quantizers
     ((forward,), copy_forward), ((backward,), copy_backward) = made
     options = dict(backward_layer=backward, merge_mode=layer.merge_mode, name=layer.name)
 
@@ -149,6 +156,7 @@ def _lmu(layer, make):
         return_sequences=layer.return_sequences,
         name=layer.name,
         dtype=layer.dtype_policy,
+        trainable=layer.trainable,
     )
     inner = getattr(layer, "layer", layer)  # an LMU is a layer around one or the other
     inner = inner.cell if isinstance(inner, keras.layers.RNN) else inner

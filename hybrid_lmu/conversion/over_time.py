@@ -59,7 +59,8 @@ class PoissonEncoder(keras.layers.Layer):
             (shape[0], self.timesteps, *shape[1:]), dtype="float32", seed=self.seed_generator
         )
         rate = ops.expand_dims(ops.cast(inputs, "float32") / self.scale, 1)
-        return ops.cast(ops.cast(drawn < ops.abs(rate), "float32") * ops.sign(rate), inputs.dtype)
+        spikes = ops.cast(drawn < ops.abs(rate), "float32") * ops.sign(rate)
+        return ops.cast(spikes, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.timesteps, *input_shape[1:])

@@ -88,7 +88,8 @@ def _activated(build, layer, signal):
     if function in AT_THE_END:
         return replace(signal, ended_by=describe(layer))
     raise ValueError(
-        f"Layer {describe(layer)} has the activation {keras.activations.serialize(function)!r}; "
+        f"Layer {describe(layer)} has the activation "
+        f"{getattr(function, '__name__', type(function).__name__)!r}; "
         "expected relu, relu6 or linear, or softmax or sigmoid in the last layer."
     )
 
@@ -182,7 +183,7 @@ def _max_pooling(build, layer, signal):
 
 @register_rule("keras", "Add", "Average")
 def _sum(build, layer, *signals):
-    signals = build.alike(signals)
+    signals = build.of_one_rank(build.alike(signals))
     return signals[0].new(build.call(copy_layer(layer), *signals))
 
 

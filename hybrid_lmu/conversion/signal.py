@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hybrid_lmu.conversion.graph import copy_layer
+from hybrid_lmu.conversion.graph import copy_layer, describe
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,17 @@ class Linear:
         bias = offset if self.bias is None else gain * self.bias + offset
         if self.is_coded:
             signs = np.where(gain < 0, -1.0, 1.0).astype("float32")
-            return replace(
-                self,
-                codes=self.codes * self._by_output(signs),
-                scale=np.abs(gain) * self.scale,
-                bias=bias,
-            )
+            codes = self.codes * self._by_output(signs)
+            return replace(self, codes=codes, scale=np.abs(gain) * self.scale, bias=bias).alive()
         return replace(self, codes=self.codes * self._by_output(gain), bias=bias)
+
+    def alive(self):
+        """The same with scales > 0: an output of scale 0 has codes of 0."""
+        dead = np.broadcast_to(np.asarray(self.scale) == 0, (self.outputs,))
+        if not dead.any():
+            return self
+        scale = np.where(dead, np.float32(1), self.scale).astype("float32")
+        return replace(self, codes=self.codes * self._by_output(~dead), scale=scale)
 
     @property
     def is_coded(self):
@@ -89,6 +93,12 @@ def _is_depthwise(layer):
 def linear_of(layer, quantized=None):
     """The `Linear` of a Dense or convolutional layer; `quantized`: its `QuantizedWeights`."""
     named = {w.name: keras.ops.convert_to_numpy(w) for w in layer.weights}
+    other = sorted(set(named) - {"kernel", "depthwise_kernel", "bias"})
+    if other:  # LoRA, int8
+        raise ValueError(
+            f"Layer {describe(layer)} has weights named {', '.join(other)}; expected a kernel and "
+            "a bias alone."
+        )
     kernel = next(named[n] for n in ("kernel", "depthwise_kernel") if n in named)
     scale = 1.0
     if quantized is not None:
@@ -97,7 +107,7 @@ def linear_of(layer, quantized=None):
             kernel = packed[0].codes.astype("float32")
             scale = np.asarray(packed[0].scale, "float32")
             scale = scale.reshape(-1) if scale.size > 1 else scale.reshape(())[()]
-    return Linear(layer, kernel, scale, named.get("bias"))
+    return Linear(layer, kernel, scale, named.get("bias")).alive()
 
 
 def build_linear(linear, signal, name, call):

@@ -63,7 +63,7 @@ def simulate(model, x, batch_size=32):
             f"received {model.name!r} with {len(layers)} layers of neurons"
             f"{', stateful' if layers else ''}."
         )
-    every = [ops.sum(l.output, axis=list(range(2, len(l.output.shape)))) for l in layers]  # noqa: E741
+    every = [_per_step(layer.output) for layer in layers]
     probe = keras.Model(model.input, [model.outputs[0], ops.stack(every, axis=-1)])
     sums, spikes = [], []
     for batch in batches(x, batch_size):
@@ -79,6 +79,10 @@ def simulate(model, x, batch_size=32):
         ),
         sum(int(np.prod(layer.output.shape[2:])) for layer in layers),
     )
+
+
+def _per_step(spikes):
+    return ops.sum(ops.cast(spikes, "float32"), axis=list(range(2, len(spikes.shape))))
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,11 @@ def early_exit(simulation, confidence, kappa=1.0, norm="rate", first=1):
         raise ValueError(f"`confidence` must be in (0, 1]; received: {confidence!r}")
     check_positive("kappa", kappa)
     check_choice("norm", norm, ("rate", "sum"))
+    if simulation.sums.ndim != 3:
+        raise ValueError(
+            "`simulation` must be of a network with one class for each sample, sums of shape "
+            f"[samples, T, outputs]; received {simulation.sums.shape}."
+        )
     sums = simulation.sums.astype("float64")
     steps = np.arange(1, sums.shape[1] + 1)
     first = min(check_positive_integer("first", first), len(steps))

@@ -61,8 +61,8 @@ def to_spiking(
         percentile: in (0, 100]; 100: the largest activity. Default 99.9.
         encoding: ``"analog"`` (default): the input is a constant current; ``"poisson"``: spikes at
             random (`PoissonEncoder`); ``None``: inputs have a time axis, [batch, time, ...].
-        initial_potential: ``"zeros"`` (default) or ``"half"`` of the threshold, which takes half of
-            the rounding error away.
+        initial_potential: ``"zeros"`` (default, as in the paper) or ``"half"`` of the threshold: a
+            rate is then rounded to the nearest number of spikes and not down, and fewer steps do.
         propagation: ``"one-step"`` (default): a spike passes all layers within its step;
             ``"synchronous"``: neurons, poolings and the readout see what came a step before.
         stateful: keep potentials and sums from call to call: T more steps each (needs a fixed batch
@@ -114,6 +114,10 @@ def to_spiking(
     signals = {id(inputs): build.encoded(inputs, encoding, seed)}
 
     def visit(layer, path, *tensors, **kwargs):
+        if kwargs.get("training"):
+            raise ValueError(
+                f"{describe(layer)} is called with training=True; expected a network in inference."
+            )
         build.path = path
         given = [id(t) for t in keras.tree.flatten(tensors)]  # and numbers, of an operation
         signal = convert_call(build, layer, [signals[i] for i in given if i in signals])
@@ -169,6 +173,11 @@ class Builder:
 
     def neurons(self, signal, layer):
         """Integrate-and-fire neurons behind a signal."""
+        if self.path not in self.record.layers:
+            raise ValueError(
+                f"`x` must be a record of the activations of this model; received one without "
+                f"{self.path!r}, of {list(self.record.layers)}."
+            )
         lam = self.record.layers[self.path].percentile(self.percentile)
         if lam == 0:
             raise ValueError(
@@ -219,13 +228,28 @@ class Builder:
         scale = scales[0] if scales else 1.0
         return [self.with_one_scale(s, scale) for s in self.equally_timed(signals)]
 
+    def of_one_rank(self, signals):
+        """The signals with axes of one behind batch and time, as many as the largest has more."""
+        rank = max(len(signal.tensor.shape) for signal in signals)
+
+        def widened(signal):
+            missing = rank - len(signal.tensor.shape)
+            if not missing:
+                return signal
+            shape = (*(1,) * missing, *signal.tensor.shape[1 + signal.timed :])
+            axes = keras.layers.Reshape(shape, name=self.name("_axes"))
+            return signal.new(self.call(axes, signal))
+
+        return [widened(signal) for signal in signals]
+
     def readout(self, signal):
         """The sums of the outputs, in the units of the source network."""
         signal = self.delayed(self.timed(signal))
-        sums = Accumulate(stateful=self.stateful, name="sums")(signal.tensor)
+        # Of T large outputs, so that half precision would not do.
+        sums = Accumulate(stateful=self.stateful, name="sums", dtype="float32")(signal.tensor)
         if signal.has_one_scale and signal.scale == 1.0:
             return sums
-        return Scale(signal.scale, name="logits")(sums)
+        return Scale(signal.scale, name="logits", dtype="float32")(sums)
 
 
 # Layers that act alike on tensors with and without a time axis.

@@ -7,6 +7,7 @@ import keras
 from hybrid_lmu.accounting.cells import class_key
 from hybrid_lmu.conversion.graph import as_functional, copy_layer, describe, rebuild
 from hybrid_lmu.conversion.hybrid_rules import copy_lmu, non_spiking
+from hybrid_lmu.traversal import freeze
 
 _LMU = ("hybrid_lmu", "HybridLMU")
 # Options that `keras_lmu.LMU` has not, with the value that does without them.
@@ -55,6 +56,8 @@ def to_keras_lmu(model):
 
     converted = rebuild(model, visit)
     for layer, new in made.values():
+        if not layer.trainable:
+            freeze(new)
         if class_key(layer) == _LMU:
             inner = new.layer.cell if isinstance(new.layer, keras.layers.RNN) else new.layer
             copy_lmu(layer.cell, inner)

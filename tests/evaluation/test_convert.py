@@ -6,8 +6,17 @@ import keras
 import numpy as np
 import pytest
 
-from evaluation.convert import CannotConvert, as_keras_lmu, main, table
+from evaluation.convert import (
+    CannotConvert,
+    _are_probabilities,
+    _plot,
+    as_keras_lmu,
+    main,
+    table,
+)
 from hybrid_lmu import HybridLMU, resolution_variables
+from training.errors import TrainingError
+from training.scores import score_classes, wilson
 
 
 @pytest.fixture
@@ -56,6 +65,42 @@ def test_what_it_refuses(model_file, tmp_path, capsys):
         with pytest.raises(SystemExit):
             main(options(model_file, tmp_path / "out", *wrong))
     assert "received: 0" in capsys.readouterr().err
+
+
+def test_a_run_is_converted_on_its_own_data(tmp_path, capsys, monkeypatch):
+    model = keras.Sequential([keras.Input((64, 1)), keras.layers.GRU(2), keras.layers.Dense(10)])
+    model.save(tmp_path / "best.keras")
+    config = {"task": "psmnist", "permutation": 7, "fold": 3}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert main(options(tmp_path, tmp_path / "out")) == 1
+    assert "was trained on psmnist; received: --data digits" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text(json.dumps({**config, "task": "digits"}))
+    given = []
+
+    def load_task(*args):
+        given.extend(args)
+        raise TrainingError("enough")
+
+    monkeypatch.setattr("training.tasks.load_task", load_task)
+    assert main(options(tmp_path, tmp_path / "out")) == 1
+    assert given[0] == "digits" and given[2:] == [7, 3]
+
+
+def test_outputs_of_a_softmax_are_probabilities_wherever_it_is():
+    logits = np.random.default_rng(0).normal(size=(5, 4))
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    assert _are_probabilities(p) and not _are_probabilities(logits)
+    labels = logits.argmax(-1)
+    scored = score_classes(np.log(p), labels)
+    assert scored["loss"] == pytest.approx(-np.log(p.max(-1)).mean())
+
+
+def test_plot_of_a_perfect_score():
+    score = {"accuracy": 1.0, "interval": wilson(1.0, 10)}
+    rows = [{"epochs": 0, "activity_bits": 3.0, "score": score}]
+    record = {"model": "m", "task": "digits", "source": score, "rows": rows,
+              "options": {"finetune_epochs": 0}}  # fmt: skip
+    assert _plot(record).startswith(b"\x89PNG")
 
 
 def test_as_keras_lmu():

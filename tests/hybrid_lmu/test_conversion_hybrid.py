@@ -206,6 +206,42 @@ def test_exempt_layers_stay():
     assert "LSTM" in kinds and hybrid.get_layer("between").activation is keras.activations.tanh
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda: [layers.Dense(3, "softmax")],
+        lambda: [layers.TimeDistributed(layers.Dense(3, "sigmoid"))],
+        lambda: [layers.Dense(3), layers.ReLU()],
+    ],
+)
+def test_the_output_is_not_quantized(end):
+    model = keras.Sequential([keras.Input((20, 3)), layers.GRU(4, return_sequences=True), *end()])
+    # Its layers have two calls then, that of `model` and that of the model to be converted.
+    again = keras.Sequential([keras.Input(batch_shape=(16, 20, 3)), *model.layers])
+    for one in (model, again):
+        kinds = [type(layer).__name__ for layer in to_hybrid(one, resolution=2.0).layers]
+        assert "HybridRNN" in kinds and "SigmaDelta" not in kinds
+
+
+FROZEN = {
+    "gru": lambda: layers.GRU(4),
+    "hybrid lmu": lambda: HybridLMU(2, 6, 15, layers.SimpleRNNCell(4)),
+    "lmu": lambda: keras_lmu().LMU(2, 6, 15, layers.SimpleRNNCell(4)),
+    "feed-forward lmu": lambda: keras_lmu().LMUFeedforward(2, 6, 15, layers.Dense(4)),
+}
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_frozen_layers_stay_frozen(name):
+    model = keras.Sequential([keras.Input((20, 3)), FROZEN[name](), layers.Dense(2)])
+    model.layers[0].trainable = False
+    found = to_hybrid(model, resolution=4.0).trainable_weights
+    assert [w.path.split("/")[0] for w in found] == [model.layers[1].name] * 2
+    if name == "hybrid lmu" and keras.backend.backend() == "tensorflow":
+        keras_lmu()
+        assert len(to_keras_lmu(model).trainable_weights) == 2
+
+
 def test_a_hybrid_model_gets_no_second_quantizer():
     model = keras.Sequential(
         [keras.Input((20, 3)), HybridLMU(2, 6, 15, layers.Dense(5, "relu"), memory_resolution=4),
@@ -215,6 +251,9 @@ def test_a_hybrid_model_gets_no_second_quantizer():
     assert [type(one).__name__ for one in hybrid.layers[1:]] == [
         "HybridLMU", "Dense", "SigmaDelta", "Dense",
     ]  # fmt: skip
+    both = layers.Bidirectional(HybridLMU(2, 6, 15, None, memory_resolution=4, name="lmu"))
+    model = keras.Sequential([keras.Input((20, 3)), both, layers.Dense(3, "relu"), layers.Dense(2)])
+    assert isinstance(to_hybrid(model, resolution=2.0).layers[1], layers.Bidirectional)
 
 
 class Unknown(layers.Layer):

@@ -1,5 +1,7 @@
 """Networks of integrate-and-fire neurons: their rates are the activities of their source."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -243,6 +245,8 @@ def _functional(build):
         (lambda x: layers.Conv2D(2, 3)(x), "no ReLU"),
         (lambda x: keras.Sequential([layers.ReLU()])(x), "without models inside"),
         (lambda x: layers.ReLU()(x) * 2.0, "cannot be converted"),
+        (lambda x: layers.Dropout(0.5)(layers.ReLU()(x), training=True), "training=True"),
+        (lambda x: layers.Dense(2, activation=layers.LeakyReLU())(layers.ReLU()(x)), "'LeakyReLU'"),
         (lambda x: layers.ReLU()(layers.Dense(2, bias_initializer="zeros")(x * 0.0)), "convert"),
     ],
 )
@@ -260,6 +264,66 @@ def test_residuals_by_operators():
     found = of(to_spiking(model, IMAGES, 300, 100)(IMAGES))[:, -1] / 300
     expected = of(model(IMAGES))
     assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_sums_of_different_ranks_are_those_of_the_source():
+    def build(x):
+        y = layers.Conv2D(4, 3, activation="relu")(x)
+        y = layers.Add()([y, layers.GlobalAveragePooling2D()(y)])
+        return layers.Dense(2)(layers.Flatten()(y))
+
+    model = _functional(build)
+    expected = of(model(IMAGES))
+    # Six steps are as many as the image is wide: time must not be taken for an axis of the image.
+    found = of(to_spiking(model, IMAGES, 6, 100)(IMAGES))
+    longer = of(to_spiking(model, IMAGES, 200, 100)(IMAGES))
+    np.testing.assert_allclose(longer[:, :6], found, rtol=1e-4, atol=1e-4)
+    assert np.abs(longer[:, -1] / 200 - expected).max() < 0.05 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("rule", [ScaledBinary, lambda: SumOfSigmoids("ternary")])
+def test_dead_channels_of_kernels_of_few_bits_are_constant(rule):
+    inputs = keras.Input((8, 8, 3))
+    normalization = layers.BatchNormalization()
+    x = layers.ReLU()(normalization(layers.Conv2D(4, 3)(inputs)))
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+    normalization.gamma.assign([1.0, 0.0, 1.0, 1.0])
+    normalization.beta.assign([0.0, 0.5, 0.0, 0.0])
+    low = quantize_weights(model, rule(), exempt_first=False, exempt_last=False)
+    expected = of(low(IMAGES))
+    found = of(to_spiking(low, IMAGES, 300, 100)(IMAGES))[:, -1] / 300
+    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_sums_and_spikes_of_half_precision_are_float32():
+    keras.config.set_dtype_policy("mixed_float16")
+    layer = layers.Conv2D(300, 1, activation="relu", kernel_initializer="ones")
+    model = _functional(lambda x: layers.Dense(1, kernel_initializer="ones")(layer(x)))
+    x = np.ones((2, 8, 8, 3), "float32")
+    simulation = simulate(to_spiking(model, x, 30, 100), x)
+    assert simulation.sums.dtype == np.float32
+    # All fire at all steps, more often than half precision can count.
+    assert (simulation.spikes[:, -1] == 30 * 8 * 8 * 300).all()
+    assert np.isfinite(simulation.sums).all() and simulation.sums.max() > 20_000
+
+
+@pytest.mark.parametrize("activation", [layers.ReLU(), layers.ReLU(6.0), "relu6"])
+def test_activations_given_as_layers(activation):
+    model = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(5, activation=activation), layers.Dense(2)]
+    )
+    found = of(to_spiking(model, VECTORS, 300, 100)(VECTORS))[:, -1] / 300
+    np.testing.assert_allclose(found, of(model(VECTORS)), rtol=0, atol=0.03)
+
+
+def test_poisson_input_of_integers():
+    pixels = rng.integers(0, 256, (10, 6)).astype("uint8")
+    inputs = keras.Input((6,), dtype="uint8")
+    model = keras.Model(inputs, layers.Dense(2)(layers.Dense(4, "relu")(inputs)))
+    spiking = to_spiking(model, pixels, 2000, 100, encoding="poisson", seed=0)
+    expected = of(model(pixels))
+    found = of(spiking(pixels))[:, -1] / 2000
+    assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize(
@@ -290,5 +354,15 @@ def test_bad_data():
         early_exit(simulation, 0.9, norm="none")
     with pytest.raises(ValueError, match="received: 1.5"):
         early_exit(simulation, 1.5)
+    of_each_place = replace(simulation, sums=simulation.sums[..., None])
+    with pytest.raises(ValueError, match=r"received \(40, 3, 4, 1\)"):
+        early_exit(of_each_place, 0.9)
+    other = keras.Sequential([keras.Input((6,)), layers.Dense(3, "relu", name="other")])
+    with pytest.raises(ValueError, match="received one without 'first', of \\['other'\\]"):
+        to_spiking(dense(), record_activations(other, VECTORS))
+    tuned = dense()
+    tuned.get_layer("second").enable_lora(2)
+    with pytest.raises(ValueError, match="'second' \\(Dense\\) has weights named lora"):
+        to_spiking(tuned, VECTORS)
     with pytest.raises(ValueError, match="not stateful"):
         simulate(dense(), VECTORS)
