@@ -33,6 +33,7 @@ def freeze(layer):
     (On TensorFlow, to set `trainable` to what it is already does nothing, and a layer that is made
     with ``trainable=False`` has trainable weights inside.)
     """
-    layer.trainable = False
+    for one in all_layers(layer):
+        one.trainable = False
     for weight in layer.weights:
         weight.trainable = False
