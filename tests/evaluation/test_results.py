@@ -1,4 +1,5 @@
 import json
+import re
 import statistics
 
 import pytest
@@ -20,6 +21,8 @@ from evaluation.runs import RunError
 from evaluation.style import to_png
 from training.cli import make_configs, make_parser
 from training.config import make_config
+
+REPOSITORY = FOLDER.parents[1]
 
 
 def edit(path, change):
@@ -201,11 +204,15 @@ def test_committed_results_as_the_command_prints_them(tmp_path, capsys):
     assert main([str(FOLDER), "--write", str(path)]) == 0
     printed = capsys.readouterr().out
     assert printed.strip() in path.read_text()
+    assert printed.strip() in (REPOSITORY / "docs" / "results.md").read_text()
     runs = [json.loads(p.read_text()) for p in FOLDER.glob("digits-lmu-seed*/metrics.json")]
     mean = 100 * statistics.fmean(run["test"]["accuracy"] for run in runs)
     assert any(
         line.startswith("| lmu |") and f"{mean:.2f} ±" in line for line in printed.splitlines()
     )
+    summary = (REPOSITORY / "README.md").read_text().split("## Measured")[1].split("## Develop")[0]
+    spread = set(re.findall(r"\d+\.\d+ ± \d+\.\d+", summary))
+    assert len(spread) >= 6 and all(figure in printed for figure in spread)
 
 
 def test_plots_of_the_tasks_with_quantized_rows(add_run, results, tmp_path, capsys):
