@@ -207,7 +207,7 @@ def _are_probabilities(outputs):
     return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=-1), 1.0, atol=1e-3))
 
 
-def finetune(model, task, args, bits, logits=True):
+def finetune(model, task, args, bits, logits):
     """Train a converted model while its activity bits fall to `bits`, in half of the steps.
 
     `logits`: whether its outputs are (of classes), or probabilities.

@@ -156,7 +156,6 @@ def _lmu(layer, make):
         return_sequences=layer.return_sequences,
         name=layer.name,
         dtype=layer.dtype_policy,
-        trainable=layer.trainable,
     )
     inner = getattr(layer, "layer", layer)  # an LMU is a layer around one or the other
     inner = inner.cell if isinstance(inner, keras.layers.RNN) else inner

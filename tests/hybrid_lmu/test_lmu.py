@@ -390,14 +390,6 @@ def test_weights_move_between_spiking_and_non_spiking(tmp_path):
             np.testing.assert_array_equal(to_numpy(a), to_numpy(b))
 
 
-def test_made_frozen_it_is_not_trained():
-    layer = lmu(trainable=False)
-    model = keras.Sequential([keras.Input((24, 2)), layer, keras.layers.Dense(1)])
-    assert len(model.trainable_weights) == 2
-    layer.trainable = True
-    assert len(model.trainable_weights) == 6
-
-
 def test_wrong_number_of_states():
     layer = lmu()
     with pytest.raises(ValueError, match=r"`initial_state` of 4 tensors of sizes .*; received 1"):
