@@ -213,6 +213,7 @@ def test_committed_results_as_the_command_prints_them(tmp_path, capsys):
     summary = (REPOSITORY / "README.md").read_text().split("## Measured")[1].split("## Develop")[0]
     spread = set(re.findall(r"\d+\.\d+ ± \d+\.\d+", summary))
     assert len(spread) >= 6 and all(figure in printed for figure in spread)
+    assert all(figure in printed for figure in re.findall(r"\b\d\d\.\d\d\b", summary))
 
 
 def test_plots_of_the_tasks_with_quantized_rows(add_run, results, tmp_path, capsys):
