@@ -9,6 +9,7 @@ from hybrid_lmu.annealing import (
     resolution_variables,
 )
 from hybrid_lmu.bit_budget import BitBudget
+from hybrid_lmu.discrete_system import DiscreteSystem
 from hybrid_lmu.each_step import EachStep
 from hybrid_lmu.hybrid_cell import HybridCell
 from hybrid_lmu.lmu import HybridLMU
@@ -29,6 +30,7 @@ __all__ = [
     "record_activity",
     "AnnealResolution",
     "BitBudget",
+    "DiscreteSystem",
     "EachStep",
     "GeometricDecay",
     "HybridCell",

@@ -36,7 +36,11 @@ def discretize(order, theta, discretizer):
     euler      ``Abar = I + A / theta``, ``Bbar = B / theta``: cheap; needs a large theta
     bilinear   ``(I - A / 2theta) Abar = I + A / 2theta``, ``(I - A / 2theta) Bbar = B / theta``
     ========== =============================================================================
+
+    Of a `hybrid_lmu.DiscreteSystem` as `discretizer`: its matrices, whatever theta.
     """
+    if not isinstance(discretizer, str):
+        return discretizer.matrices()
     a, b = legendre_system(order)
     a, b = a / theta, b / theta
     identity = np.eye(order)

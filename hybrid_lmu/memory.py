@@ -8,7 +8,8 @@ import numpy as np
 from keras import ops
 
 from hybrid_lmu import chunks, legendre
-from hybrid_lmu.checks import check_choice, check_positive_integer
+from hybrid_lmu.checks import check_positive_integer
+from hybrid_lmu.discrete_system import check_discretizer
 from hybrid_lmu.recurrent import Float32StateCell, HybridRNN
 
 _LONGEST_RESPONSE = 4096
@@ -23,8 +24,8 @@ class LegendreMemoryCell(Float32StateCell):
         order: number of Legendre polynomials, the size of the memory of one input; >= 1.
         theta: length of the remembered window in steps; > 0.
         memory_d: number of inputs; each has a memory of its own. Default 1.
-        discretizer: ``"zoh"`` (default), ``"euler"`` or ``"bilinear"``
-            (see `hybrid_lmu.legendre.discretize`).
+        discretizer: ``"zoh"`` (default), ``"euler"`` or ``"bilinear"`` (see
+            `hybrid_lmu.legendre.discretize`), or a `hybrid_lmu.DiscreteSystem`.
         trainable_theta: learn theta, by way of the weight `theta_inv` = 1 / theta. Default False.
 
     Inputs: ``u_t``, [batch, memory_d]. State and output: ``m_t``, [batch, memory_d * order],
@@ -45,7 +46,7 @@ class LegendreMemoryCell(Float32StateCell):
         super().__init__(**kwargs)
         self.order = check_positive_integer("order", order)
         self.memory_d = check_positive_integer("memory_d", memory_d)
-        self.discretizer = check_choice("discretizer", discretizer, legendre.DISCRETIZERS)
+        self.discretizer = check_discretizer(discretizer, self.order, trainable_theta)
         self.initial_theta = _check_theta(theta, self.order, discretizer)
         self.trainable_theta = trainable_theta
         self.state_size = self.output_size = self.memory_d * self.order
@@ -92,8 +93,7 @@ class LegendreMemoryCell(Float32StateCell):
         return ops.reshape(ops.matmul(memory, ops.transpose(a_bar)) + u * b_bar, shape)
 
     def prefix_sum_step(self, memory, u):
-        """Euler's step of memories [n, order] with inputs [n, 1] in O(order) operations, see
-        `hybrid_lmu.legendre.structured_step`."""
+        """Euler's step of [n, order] with inputs [n, 1]: `hybrid_lmu.legendre.structured_step`."""
         i = np.arange(self.order)
         scale = ops.convert_to_tensor(2.0 * i + 1.0, dtype=memory.dtype)
         sign = ops.convert_to_tensor((-1.0) ** i, dtype=memory.dtype)
@@ -282,7 +282,7 @@ class LegendreMemoryCell(Float32StateCell):
             "order": self.order,
             "theta": self.initial_theta,
             "memory_d": self.memory_d,
-            "discretizer": self.discretizer,
+            "discretizer": keras.saving.serialize_keras_object(self.discretizer),
             "trainable_theta": self.trainable_theta,
         }
 

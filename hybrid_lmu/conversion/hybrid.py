@@ -24,11 +24,12 @@ def to_hybrid(
     """Give a trained model quantized activities; its weights stay as they are.
 
     SimpleRNN, GRU, LSTM, `keras.layers.RNN` around their cells (stacked ones too) and Bidirectional
-    recur on their counts (`HybridRNN`, `HybridCell`); ``keras_lmu.LMU``, ``LMUFeedforward`` and
+    recur on their counts (`HybridRNN`, `HybridCell`). ``keras_lmu.LMU``, ``LMUFeedforward`` and
     ``LMUCell``, with any of their options, become `HybridLMU`, memory and hidden activity quantized
-    and exact feedback, as does a `HybridLMU` or `HybridLMUCell` without resolutions; the
-    activations of Dense, Conv1D, Activation and ReLU become `SigmaDelta`, but for one that is the
-    model's output. All other layers stay what they are.
+    and exact feedback, with the discrete matrices that keras-lmu computed (`DiscreteSystem`); a
+    `HybridLMU` or `HybridLMUCell` without resolutions is quantized likewise. The activations of
+    Dense, Conv1D, Activation and ReLU become `SigmaDelta`, but for one that is the model's output.
+    All other layers stay what they are.
 
     What is lost can be won back by training, with the resolutions annealed::
 

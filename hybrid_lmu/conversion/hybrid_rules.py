@@ -8,10 +8,12 @@ is a new quantizer for an activity of that size; `part` names it.
 import inspect
 
 import keras
+import numpy as np
 from keras import ops
 
 from hybrid_lmu.accounting.cells import class_key
 from hybrid_lmu.conversion.graph import copy_layer, describe
+from hybrid_lmu.discrete_system import DiscreteSystem
 from hybrid_lmu.each_step import EachStep
 from hybrid_lmu.hybrid_cell import HybridCell
 from hybrid_lmu.lmu import HybridLMU
@@ -220,10 +222,23 @@ def _lmu_arguments(layer, make):
     hidden = layer.hidden_cell
     given["hidden_cell"] = None if hidden is None else copy_layer(hidden)
     given["theta"] = float(ops.convert_to_numpy(layer.theta))
+    given["discretizer"] = discretizer_of(layer)
     given.update(_lmu_quantizers(layer, make, layer.memory_d * layer.order))
     if hidden is None and layer.input_to_hidden:
         given["input_d"] = layer.kernel.shape[0] if layer.kernel is not None else layer.memory_d
     return given
+
+
+def discretizer_of(layer):
+    """Of a built layer or cell of keras-lmu: the matrices that its float32 makes of zoh."""
+    if layer.discretizer != "zoh" or getattr(layer, "trainable_theta", False):
+        return layer.discretizer
+    inner = getattr(layer, "layer", layer)
+    inner = getattr(inner, "delay_layer", inner)  # of LMUFeedforward
+    cell = inner.cell if isinstance(inner, keras.layers.RNN) else inner
+    if keras.backend.standardize_dtype(cell.A.dtype) != "float32":
+        return layer.discretizer
+    return DiscreteSystem(np.transpose(cell.A), np.reshape(cell.B, -1))
 
 
 def _lmu_quantizers(cell, make, memory_size=None):

@@ -3,24 +3,30 @@
 import inspect
 
 import keras
+import numpy as np
 
+from hybrid_lmu import legendre
 from hybrid_lmu.accounting.cells import class_key
 from hybrid_lmu.conversion.graph import as_functional, copy_layer, describe, rebuild
-from hybrid_lmu.conversion.hybrid_rules import copy_lmu, non_spiking
+from hybrid_lmu.conversion.hybrid_rules import copy_lmu, discretizer_of, non_spiking
+from hybrid_lmu.discrete_system import DiscreteSystem
 from hybrid_lmu.traversal import freeze
 
 _LMU = ("hybrid_lmu", "HybridLMU")
 # Options that `keras_lmu.LMU` has not, with the value that does without them.
 _WITHOUT = dict(memory_dropout=0, return_last=None, return_state=False, go_backwards=False,
                 stateful=False, unroll=False, zero_output_for_mask=False)  # fmt: skip
+# Abar of keras-lmu is 2e-5 off the exact one at order 256; it may be as much between machines.
+_SYSTEMS_DIFFER = 1e-3
 
 
 def to_keras_lmu(model):
     """Put the `HybridLMU` layers of a non-spiking model into ``keras_lmu.LMU``, with their weights.
 
-    The way back from `to_hybrid`, and a check of it: the outputs are the same, but for the rounding
-    of keras-lmu in float32, which grows with the order (at 256, 6e-4 of the largest value). Other
-    layers stay what they are. Needs the TensorFlow backend and keras-lmu.
+    The way back from `to_hybrid`. Of a network that was trained with exact matrices the outputs
+    change, as keras-lmu computes its own in float32: the more, the higher the order (at 256 the
+    memory by 6e-4 of its largest value). Other layers stay what they are. Needs the TensorFlow
+    backend and keras-lmu.
 
     Args:
         model: Sequential or functional, built, without models inside it.
@@ -60,6 +66,7 @@ def to_keras_lmu(model):
             freeze(new)
         if class_key(layer) == _LMU:
             inner = new.layer.cell if isinstance(new.layer, keras.layers.RNN) else new.layer
+            _check_system(layer, inner)
             copy_lmu(layer.cell, inner)
         else:
             new.set_weights(layer.get_weights())
@@ -78,10 +85,26 @@ def _theirs(layer, keras_lmu):
     cell, memory = layer.cell, layer.cell.memory
     names = list(inspect.signature(keras_lmu.LMU.__init__).parameters)[1:-1]
     given = {n: getattr(memory if hasattr(memory, n) else cell, n, None) for n in names}
+    if isinstance(memory.discretizer, DiscreteSystem):
+        given["discretizer"] = "zoh"
     given["return_sequences"] = layer.return_sequences
     hidden = cell.hidden_cell
     given["hidden_cell"] = None if hidden is None else copy_layer(hidden)
     return keras_lmu.LMU(**given, name=layer.name, dtype=layer.dtype_policy)
+
+
+def _check_system(layer, theirs):
+    memory = layer.cell.memory
+    if not isinstance(memory.discretizer, DiscreteSystem):
+        return
+    key = memory.order, memory.initial_theta
+    pairs = (legendre.discretize(*key, one) for one in (memory.discretizer, discretizer_of(theirs)))
+    off = max(np.abs(ours - other).max() for ours, other in zip(*pairs, strict=True))
+    if off > _SYSTEMS_DIFFER:
+        raise ValueError(
+            f"{describe(layer)} has the matrices of a `DiscreteSystem`, which differ by {off:.2g} "
+            f"from those that keras_lmu.LMU computes for theta={memory.theta:g}."
+        )
 
 
 def _without_mask(layer, kwargs):

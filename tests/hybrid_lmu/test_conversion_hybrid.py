@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 from keras import layers
 
-from hybrid_lmu import BitBudget, HybridLMU, HybridLMUCell, HybridRNN, SigmaDelta, activity_report
+from hybrid_lmu import (
+    BitBudget,
+    DiscreteSystem,
+    HybridLMU,
+    HybridLMUCell,
+    HybridRNN,
+    SigmaDelta,
+    activity_report,
+)
 from hybrid_lmu.conversion import to_hybrid, to_keras_lmu
 
 X = np.random.default_rng(0).normal(size=(16, 20, 3)).astype("float32")
@@ -88,6 +96,22 @@ def test_without_resolutions_it_is_the_network(name):
     assert len(plain.trainable_weights) == len(model.trainable_weights)
 
 
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_keras_lmu_of_high_order_is_reproduced_with_its_matrices(recurrent, tmp_path):
+    order, steps = 256, 784  # where a matrix exponential in float32 is off by 2e-5
+    x = np.random.default_rng(0).uniform(size=(3, steps, 1)).astype("float32")
+    lmu = keras_lmu().LMU(1, order, steps, layers.SimpleRNNCell(20), hidden_to_memory=recurrent)
+    model = keras.Sequential([keras.Input((steps, 1)), lmu, layers.Dense(3)])
+    expected = model.predict(x, verbose=0)
+    plain = to_hybrid(model)
+    plain.save(tmp_path / "m.keras")
+    for one in (plain, keras.saving.load_model(tmp_path / "m.keras")):
+        difference = np.abs(one.predict(x, verbose=0) - expected).max() / np.abs(expected).max()
+        assert difference < 1e-5
+    again = to_keras_lmu(plain).predict(x, verbose=0)
+    np.testing.assert_allclose(again, expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("per", ["neuron", "layer"])
 def test_bits_are_those_of_the_data(per, tmp_path):
     model = keras.Sequential(
@@ -163,6 +187,10 @@ def test_to_keras_lmu_is_the_way_back(name):
     [
         (lambda: HybridLMU(1, 4, 9, None, memory_resolution=2), "a resolution; keras_lmu"),
         (lambda: HybridLMU(1, 4, 9, layers.Dense(2), return_last=3), "return_last=3; keras_lmu"),
+        (
+            lambda: HybridLMU(1, 4, 9, None, discretizer=DiscreteSystem(np.eye(4), np.ones(4))),
+            r"matrices of a `DiscreteSystem`, which differ by .* for theta=9",
+        ),
         (lambda: layers.GRU(2), r"must have a HybridLMU.*\(GRU\)"),
     ],
 )
