@@ -7,8 +7,9 @@ test split and prints, for each design: accuracy of the source network and of th
 steps to within 0.3 points of the source, for good; mean steps, spikes and energy; with thresholds
 at the largest activity and at the best percentile, with and without early exit. Percentile and
 rule of the exit (a ring in the plot, among all confidences) are chosen on the validation split.
-Writes OUT/DATA.json and OUT/DATA.png (DATA-half, if potentials begin at half a threshold), and the
-trained networks, which a later run with the same --out and --seed takes instead of training anew.
+Writes OUT/DATA.json and OUT/DATA.png, with what is not the default in the name, such as
+DATA-half-poisson-seed1, and the trained networks, which a later run with the same --out and --seed
+takes instead of training anew.
 """
 
 import argparse
@@ -86,7 +87,7 @@ def main(argv=None):
     """Command line. Returns the exit status: 0, or 1 after one line on stderr."""
     args = parser().parse_args(argv)
     try:
-        check_writable(_record_path(args))
+        check_writable(record_path(args))
         prepare_environment(args.backend, devices=1)
         note(describe_engine())
         from training import images
@@ -97,7 +98,7 @@ def main(argv=None):
         print(f"error: {e}", file=sys.stderr)
         return 1
     print(table(record))
-    write(_record_path(args).with_suffix(".png"), plot(record))
+    write(record_path(args).with_suffix(".png"), plot(record))
     print(f"\nRecord, plot and source models: {args.out}")
     return 0
 
@@ -135,13 +136,20 @@ def study(data, recipe, chosen, args):
         row = {"design": dataclasses.asdict(design), "name": design.name, "seconds": seconds}
         record["rows"].append({**row, **judge(model, data, args)})
         content = json.dumps(record, indent=2, allow_nan=False) + "\n"
-        write(_record_path(args), content)
+        write(record_path(args), content)
     return record
 
 
-def _record_path(args):
-    half = "-half" if args.initial_potential == "half" else ""
-    return args.out / f"{args.data}{half}.json"
+def record_path(args):
+    told = {
+        "half": args.initial_potential == "half",
+        "poisson": args.encoding == "poisson",
+        "synchronous": args.propagation == "synchronous",
+        f"seed{args.seed}": args.seed != 0,
+    }
+    return args.out / (
+        "-".join([args.data, *(name for name, other in told.items() if other)]) + ".json"
+    )
 
 
 def _read(path):

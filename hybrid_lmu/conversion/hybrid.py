@@ -8,7 +8,7 @@ import numpy as np
 from hybrid_lmu.bit_budget import common_factor, level_activities, measured_activities
 from hybrid_lmu.checks import check_choice
 from hybrid_lmu.conversion.graph import as_functional, copy_layer, rebuild
-from hybrid_lmu.conversion.hybrid_rules import is_activation, quantized
+from hybrid_lmu.conversion.hybrid_rules import check_steps, is_activation, quantized
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
 from hybrid_lmu.traversal import freeze
 from hybrid_lmu.weights.quantized_weights import as_patterns
@@ -126,10 +126,11 @@ def _converted(model, resolution, per, exempt, seed):
             return layer(*args, **kwargs)
         if layer.name not in made:
             made[layer.name] = *new_layers(layer), layer.trainable
-        first, *rest = made[layer.name][0]
-        output = first(*args, **kwargs)
-        for one in rest:
+        parts = made[layer.name][0]
+        output = parts[0](*args, **kwargs)
+        for one in parts[1:]:
             output = one(output)
+        check_steps(layer, parts, output.shape)
         return output
 
     hybrid = rebuild(model, visit)

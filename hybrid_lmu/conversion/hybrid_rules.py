@@ -55,6 +55,17 @@ def is_activation(layer):
     return RULES.get(class_key(layer)) in (_dense, _each_step, _activation)
 
 
+def check_steps(layer, parts, shape):
+    """Raise ValueError if the counts of an activation may be taken over images and not steps."""
+    quantized_here = isinstance(parts[-1], SigmaDelta) and not isinstance(parts[0], EachStep)
+    if quantized_here and len(shape) == 4:
+        raise ValueError(
+            f"The activation of {describe(layer)} has the shape {tuple(shape)}, which may be that "
+            "of images; expected [batch, features], [batch, time, features] or images at each "
+            "step. Name the layer in `exempt`, or convert networks of images with `to_spiking`."
+        )
+
+
 def _unknown(layer):
     known = sorted({name for _, name in [*RULES, *_CELLS]})
     return ValueError(

@@ -17,6 +17,7 @@ from hybrid_lmu.conversion.signal import Signal, linear_of
 from hybrid_lmu.weights.quantized_weights import inside
 
 RULES = {}
+_INPUT = ("keras", "InputLayer")  # has no call
 RELUS = (keras.activations.relu, keras.activations.relu6)
 AT_THE_END = (keras.activations.softmax, keras.activations.sigmoid)
 
@@ -36,19 +37,28 @@ def register_rule(package, *names):
     return decorate
 
 
+def check_known(*layers):
+    """Raise ValueError, with their names, if layers or operations have no rule."""
+    unknown = [
+        describe(one)
+        for one in layers
+        if not isinstance(one, keras.layers.Layer) or class_key(one) not in {*RULES, _INPUT}
+    ]
+    if unknown:
+        known = sorted({name for _, name in RULES})
+        raise ValueError(
+            f"Layer {', '.join(unknown)} cannot be converted to spiking neurons; expected layers "
+            f"of the classes {', '.join(known)}, or a rule of your own (`register_rule`)."
+        )
+
+
 def convert_call(build, layer, signals):
     """The `Signal` that takes the place of one call of a layer.
 
     Raises:
         ValueError: for a layer, or options of it, without a rule.
     """
-    rule = RULES.get(class_key(layer)) if isinstance(layer, keras.layers.Layer) else None
-    if rule is None:
-        known = sorted({name for _, name in RULES})
-        raise ValueError(
-            f"Layer {describe(layer)} cannot be converted to spiking neurons; expected layers of "
-            f"the classes {', '.join(known)}, or a rule of your own (`register_rule`)."
-        )
+    check_known(layer)
     ended = [signal.ended_by for signal in signals if signal.ended_by]
     if ended:
         raise ValueError(
@@ -59,7 +69,7 @@ def convert_call(build, layer, signals):
         raise ValueError(
             f"Layer {describe(layer)} has data_format='channels_first'; expected 'channels_last'."
         )
-    return rule(build, layer, *signals)
+    return RULES[class_key(layer)](build, layer, *signals)
 
 
 def ends_with_relu(layer):

@@ -13,7 +13,7 @@ from hybrid_lmu.conversion.over_time import (
     RepeatSteps,
     Scale,
 )
-from hybrid_lmu.conversion.rules import convert_call
+from hybrid_lmu.conversion.rules import check_known, convert_call
 from hybrid_lmu.conversion.signal import Signal, build_linear
 from hybrid_lmu.each_step import EachStep
 from hybrid_lmu.neurons import IF
@@ -100,6 +100,7 @@ def to_spiking(
     if encoding is not None:
         check_positive_integer("timesteps", timesteps)
     model = as_functional(model)
+    check_known(*model.layers)
     for what, tensors in (("input", model.inputs), ("output", model.outputs)):
         if len(tensors) != 1:
             raise ValueError(f"`model` must have one {what}; received {len(tensors)}.")

@@ -72,3 +72,17 @@ def test_networks_trained_before_are_taken(tmp_path, capsys):
     assert spiking.main(argv) == 1
     error = capsys.readouterr().err
     assert "trained before" in error and "remove it to train anew" in error
+
+
+@pytest.mark.parametrize(
+    "options, name",
+    [
+        ([], "digits.json"),
+        (["--initial-potential", "half"], "digits-half.json"),
+        (["--encoding", "poisson", "--propagation", "synchronous", "--seed", "1"],
+         "digits-poisson-synchronous-seed1.json"),
+    ],
+)  # fmt: skip
+def test_runs_with_other_options_keep_each_others_records(options, name, tmp_path):
+    args = spiking.parser().parse_args([*options, "--out", str(tmp_path)])
+    assert spiking.record_path(args) == tmp_path / name

@@ -284,6 +284,18 @@ def test_a_hybrid_model_gets_no_second_quantizer():
     assert isinstance(to_hybrid(model, resolution=2.0).layers[1], layers.Bidirectional)
 
 
+def test_images_are_not_taken_for_sequences():
+    many = [layers.Conv2D(2, 3), layers.ReLU(name="relu"), layers.Reshape((6, 12)), layers.GRU(3)]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *many])
+    with pytest.raises(ValueError, match=r"'relu' \(ReLU\) has the shape \(None, 6, 6, 2\)"):
+        to_hybrid(model, resolution=2.0)
+    assert to_hybrid(model, resolution=2.0, exempt="relu").get_layer("relu")
+    each = [layers.TimeDistributed(layers.Conv1D(2, 3, activation="relu")), layers.Reshape((4, 12))]
+    model = keras.Sequential([keras.Input((4, 8, 1)), *each, layers.GRU(3)])
+    kinds = [type(one).__name__ for one in to_hybrid(model, resolution=2.0).layers]
+    assert kinds == ["InputLayer", "EachStep", "SigmaDelta", "Reshape", "HybridRNN"]
+
+
 class Unknown(layers.Layer):
     state_size = output_size = 3
 

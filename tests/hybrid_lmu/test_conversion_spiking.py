@@ -239,6 +239,10 @@ def _functional(build):
     "build, message",
     [
         (lambda x: layers.LayerNormalization()(layers.ReLU()(x)), "LayerNormalization.*expected"),
+        (
+            lambda x: layers.ELU()(layers.ReLU()(layers.Masking()(x))),
+            r"'masking\w*' \(Masking\), 'elu\w*' \(ELU\) cannot",
+        ),
         (lambda x: layers.Conv2D(2, 3, activation="tanh")(layers.ReLU()(x)), "'tanh'.*expected"),
         (lambda x: layers.ReLU()(layers.Dense(2, "softmax")(x)), "not the last one"),
         (lambda x: layers.ReLU(negative_slope=0.1)(x), "negative_slope=0.1"),
