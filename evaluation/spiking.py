@@ -26,13 +26,6 @@ from training.errors import TrainingError
 from training.startup import describe_engine, prepare_environment
 
 DATA = ("digits", "mnist", "cifar10", "cifar100")
-PERCENTILES = (98.0, 99.0, 99.7, 99.9, 99.99)
-EXITS = tuple(
-    (norm, confidence)
-    for norm in ("rate", "sum")
-    for confidence in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998,
-                       0.999, 0.9995, 0.9999, 0.99999, 0.999999)
-)  # fmt: skip
 ALLOWED = 0.003  # of accuracy, below the source network
 CHOSEN_WITHIN = 0.001  # the same on validation, or one image: it flatters what is chosen by it
 
@@ -166,14 +159,13 @@ def _read(path):
 def judge(model, data, args):
     """Accuracies, steps, spikes and energy of one trained network, with thresholds at the maximum
     and at the percentile that validation chooses, with and without early exit."""
-    from hybrid_lmu import activity_report
-    from hybrid_lmu.conversion import record_activations
+    from hybrid_lmu import activity_report, conversion
     from hybrid_lmu.weights import weight_footprint
 
     sizes = {"validation": args.validation_samples, "test": args.samples}
     part = {name: getattr(data, name).take(slice(0, size)) for name, size in sizes.items()}
     of_source = {name: _accuracy(model, split) for name, split in part.items()}
-    record = record_activations(model, data.train.x[:5000], batch_size=100)
+    record = conversion.record_activations(model, data.train.x[:5000], batch_size=100)
     counted = data.test.x[: args.energy_samples]
     source = activity_report(model, counted, batch_size=args.batch_size)
     found = {
@@ -182,20 +174,24 @@ def judge(model, data, args):
         "footprint": weight_footprint(model),
         "runs": [],
     }
-    percentile, at_best = _best_percentile(model, record, part["validation"], of_source, args)
-    at_maximum = _simulated(model, record, 100.0, part["validation"], args)
-    for percent, on_validation in ((100.0, at_maximum), (percentile, at_best)):
-        of_test = _simulated(model, record, percent, part["test"], args)
-        runs = _runs(of_test, on_validation, part, of_source, percent)
+    at_maximum, best = (
+        _operating_point(model, record, part["validation"], of_source, percentiles, args)
+        for percentiles in ((100.0,), conversion.PERCENTILES)
+    )
+    for point in (at_maximum, best):
+        of_test = conversion.simulate(
+            _spiking(model, record, point.percentile, args), part["test"].x, args.batch_size
+        )
+        runs = _runs(of_test, point, part["test"].y, of_source["test"])
         for run in runs:
             steps = int(np.ceil(run["mean_steps"]))
-            spiking = _spiking(model, record, percent, args, steps)
+            spiking = _spiking(model, record, point.percentile, args, steps)
             report = activity_report(spiking, counted, batch_size=args.batch_size)
             run["energy"] = _energy(report.energy)
             run["energy_matched"] = _energy([_matched(source, steps)])
             note(line(run))
         found["runs"] += runs
-    found["percentile"] = percentile
+    found["percentile"] = best.percentile
     return found
 
 
@@ -207,13 +203,14 @@ def _matched(source, steps):
     return baseline_energy([{**row, "input_bits": bits} for row in source.products])
 
 
-def _runs(of_test, on_validation, part, of_source, percentile):
-    """Two runs: all steps, and with early exit by the rule that validation chooses."""
-    labels = part["test"].y
+def _runs(of_test, point, labels, source):
+    """Two runs on the test split: all steps, and with early exit by the rule of the point."""
+    from hybrid_lmu.conversion import EXIT_RULES, early_exit
+
     curve = of_test.accuracy(labels)
     last = of_test.spikes[:, -1].mean()
-    common = {"percentile": percentile, "neurons": of_test.neurons}
-    step = of_test.steps_to(labels, of_source["test"] - ALLOWED)
+    common = {"percentile": point.percentile, "neurons": of_test.neurons}
+    step = of_test.steps_to(labels, source - ALLOWED)
     full = {
         **common,
         "exit": None,
@@ -224,16 +221,15 @@ def _runs(of_test, on_validation, part, of_source, percentile):
         "spikes": float(of_test.spikes[:, (step or len(curve)) - 1].mean()),
         "spikes_at_the_end": float(last),
     }
-    rule, _ = _best_exit(on_validation, part["validation"].y, of_source["validation"])
-    left = _left(of_test, rule)
+    rule = point.exit_rule
     early = {
         **common,
-        "exit": dict(zip(("norm", "confidence"), rule, strict=True)),
-        **_summary(left, labels),
+        "exit": rule,
+        **_summary(early_exit(of_test, **rule), labels),
         "trade_off": [
-            {"confidence": confidence, **_summary(_left(of_test, (norm, confidence)), labels)}
-            for norm, confidence in EXITS
-            if norm == rule[0]
+            {"confidence": one["confidence"], **_summary(early_exit(of_test, **one), labels)}
+            for one in EXIT_RULES
+            if one["norm"] == rule["norm"]
         ],
     }
     return [full, early]
@@ -247,60 +243,38 @@ def _summary(left, labels):
     }
 
 
-def _best_percentile(model, record, validation, of_source, args):
-    """The percentile with the fewest mean steps with early exit, of those that keep the accuracy
-    after all steps and with exit (the most accurate one if none does), and its simulation."""
-    ranked, goal = [], of_source["validation"] - _chosen_within(validation.y)
-    for percentile in PERCENTILES:
-        found = _simulated(model, record, percentile, validation, args)
-        accuracy = found.accuracy(validation.y)[-1]
-        _, left = _best_exit(found, validation.y, of_source["validation"])
-        steps = float(left.steps.mean())
-        if min(accuracy, left.accuracy(validation.y)) >= goal:
-            rank = (0, steps)
-        else:
-            rank = (1, -accuracy)
-        ranked.append((rank, percentile, found))
-        note(f"percentile {percentile:g}: validation {100 * accuracy:.2f} %, "
-             f"{steps:.1f} steps with exit")  # fmt: skip
-    _, percentile, found = min(ranked, key=lambda one: one[:2])
-    return percentile, found
+def _operating_point(model, record, validation, of_source, percentiles, args):
+    """What validation chooses, with the progress shown."""
+    from hybrid_lmu.conversion import search_percentile
 
+    def show(point):
+        note(f"percentile {point.percentile:g}: validation {100 * point.accuracy:.2f} %, "
+             f"{point.exit.steps.mean():.1f} steps with exit")  # fmt: skip
 
-def _best_exit(simulation, labels, source):
-    """The rule of `EXITS` with the fewest mean steps, of those that keep the accuracy within
-    `CHOSEN_WITHIN` of the source's, or of what all steps reach if that is less; and who leaves
-    where by it. If none keeps it, nobody leaves early."""
-    goal = min(source - _chosen_within(labels), simulation.accuracy(labels)[-1])
-    tried = [(rule, _left(simulation, rule)) for rule in (*EXITS, ("rate", 1.0))]
-    kept = [one for one in tried if one[1].accuracy(labels) >= goal]
-    return min(kept, key=lambda one: one[1].steps.mean())
-
-
-def _chosen_within(labels):
-    return max(CHOSEN_WITHIN, 1.001 / len(labels))
-
-
-def _left(simulation, rule):
-    from hybrid_lmu.conversion import early_exit
-
-    norm, confidence = rule
-    return early_exit(simulation, confidence, norm=norm)
+    one_image = 1.001 / len(validation.y)
+    return search_percentile(
+        model,
+        record,
+        (validation.x, validation.y),
+        of_source["validation"] - max(CHOSEN_WITHIN, one_image),
+        percentiles,
+        batch_size=args.batch_size,
+        callback=show,
+        **_options(args),
+    )
 
 
 def _spiking(model, record, percentile, args, timesteps=None):
     from hybrid_lmu.conversion import to_spiking
 
-    return to_spiking(
-        model, record, timesteps or args.timesteps, percentile, args.encoding,
-        args.initial_potential, args.propagation, seed=args.seed,
-    )  # fmt: skip
+    options = _options(args)
+    options["timesteps"] = timesteps or args.timesteps
+    return to_spiking(model, record, percentile=percentile, **options)
 
 
-def _simulated(model, record, percentile, split, args):
-    from hybrid_lmu.conversion import simulate
-
-    return simulate(_spiking(model, record, percentile, args), split.x, args.batch_size)
+def _options(args):
+    names = ("timesteps", "encoding", "initial_potential", "propagation", "seed")
+    return {name: getattr(args, name) for name in names}
 
 
 def _accuracy(model, split):

@@ -1,7 +1,8 @@
 """From trained networks to spiking ones.
 
-`to_spiking` makes integrate-and-fire neurons of the ReLUs of a network, `to_hybrid` gives a
-recurrent network quantized activities; `to_keras_lmu` is the way back to keras-lmu.
+`to_spiking` makes integrate-and-fire neurons of the ReLUs of a network, which `simulate` runs and
+`search_percentile` tunes on validation data; `to_hybrid` gives a recurrent network quantized
+activities; `to_keras_lmu` is the way back to keras-lmu.
 """
 
 from hybrid_lmu.conversion.activations import ActivationRecord, record_activations
@@ -16,6 +17,13 @@ from hybrid_lmu.conversion.over_time import (
     Scale,
 )
 from hybrid_lmu.conversion.rules import register_rule
+from hybrid_lmu.conversion.search import (
+    EXIT_RULES,
+    PERCENTILES,
+    OperatingPoint,
+    search_exit,
+    search_percentile,
+)
 from hybrid_lmu.conversion.simulation import Exit, Simulation, early_exit, simulate
 from hybrid_lmu.conversion.spiking import reset_states, to_spiking
 from hybrid_lmu.conversion.to_keras_lmu import to_keras_lmu
@@ -24,8 +32,11 @@ __all__ = [
     "Accumulate",
     "ActivationRecord",
     "Delay",
+    "EXIT_RULES",
     "Exit",
     "MaxPoolSums",
+    "OperatingPoint",
+    "PERCENTILES",
     "PoissonEncoder",
     "RepeatSteps",
     "Scale",
@@ -35,6 +46,8 @@ __all__ = [
     "record_activations",
     "register_rule",
     "reset_states",
+    "search_exit",
+    "search_percentile",
     "simulate",
     "to_hybrid",
     "to_keras_lmu",

@@ -3,11 +3,10 @@
 import json
 
 import keras
-import numpy as np
 import pytest
 
 from evaluation import spiking
-from hybrid_lmu.conversion import Simulation
+from hybrid_lmu import conversion
 from training import images
 
 
@@ -15,7 +14,7 @@ from training import images
 def tiny(monkeypatch):
     recipe = images.Recipe(((4, 4),), 8, 32, (2, 1), (1e-2, 1e-2))
     monkeypatch.setitem(images.RECIPES, "digits", recipe)
-    monkeypatch.setattr(spiking, "PERCENTILES", (99.0, 99.9))
+    monkeypatch.setattr(conversion, "PERCENTILES", (99.0, 99.9))
 
 
 @pytest.mark.skipif(
@@ -47,17 +46,6 @@ def test_record_table_and_plot(tiny, tmp_path, capsys):
         tmp_path / "digits-average_pool_before_ReLU-binary-seed0.keras"
     )
     assert source.output_shape == (None, 10)
-
-
-def test_exit_with_the_fewest_steps_that_keeps_the_accuracy():
-    # By how much the right class is ahead. A mean of 1 is as sure of the wrong class in the last
-    # image at first as of the right one in the others at all times; sums are not.
-    each = np.array([[1, 1, 1, 1]] * 3 + [[-1, 0, 3, 1]], "float32")
-    sums = np.stack([each.cumsum(axis=1), np.zeros_like(each)], axis=-1)
-    simulation = Simulation(sums, np.ones((4, 4)).cumsum(axis=1), {}, 1)
-    rule, left = spiking._best_exit(simulation, np.zeros(4, int), source=1.25)
-    assert rule == ("sum", 0.8)
-    assert left.steps.tolist() == [2, 2, 2, 3]
 
 
 def test_data_that_are_not_there(tmp_path, capsys):
