@@ -9,11 +9,13 @@ from evaluation.runs import RunError
 from training.summary import si
 
 HYBRID = """\
-Source: the trained network, not spiking. Resolutions are calibrated on training samples; trained: \
-epochs of training on while the bits fall from 8 to those wanted. Test: the whole test set, \
-[95 % interval], with each step of a recurrent layer simulated, and the last one of a feed-forward \
-LMU drawn from its distribution; lost: points below the source. Activity and significant bits of \
-all steps of the first test samples (--report-samples)."""
+Source: the trained network, not spiking. Same to: the largest difference of the outputs of the \
+converted network without resolutions, over the largest output (50 test samples). Resolutions \
+are calibrated on training samples; trained: epochs of training on while the bits fall from 8 to \
+those wanted. Test: the whole test set, [95 % interval], with each step of a recurrent layer \
+simulated, and the last one of a feed-forward LMU drawn from its distribution; lost: points below \
+the source. Activity and significant bits of all steps of the first test samples \
+(--report-samples)."""
 SPIKING = """\
 Steps: until the accuracy stays within 0.3 points of the source network's, > T if it never does \
 in T steps; with exit the mean over images, each of which leaves when the network is sure. \
@@ -56,8 +58,8 @@ def conversions(folder, training_command):
 
 
 def _hybrid_table(records):
-    header = ["network", "source", "bits wanted", "trained", "activity bits", "significant bits",
-              "test", "lost", "date, commit"]  # fmt: skip
+    header = ["network", "source", "same to", "bits wanted", "trained", "activity bits",
+              "significant bits", "test", "lost", "date, commit"]  # fmt: skip
     rows = []
     for name, record in records:
         metric = "accuracy" if "accuracy" in record["source"] else "nrmse"
@@ -66,6 +68,7 @@ def _hybrid_table(records):
             lost = (source - row["score"][metric]) * (1 if metric == "accuracy" else -1)
             rows.append([
                 "" if i else name, "" if i else _score(record["source"], metric),
+                "" if i else f"{record['largest_difference']:.1g}",
                 f"{row['bits']:g}", convert.epochs_text(row["epochs"]),
                 f"{row['activity_bits']:.2f}",
                 f"{row['significant_bits']:.2f}", _score(row["score"], metric),
