@@ -7,9 +7,9 @@ test split and prints, for each design: accuracy of the source network and of th
 steps to within 0.3 points of the source, for good; mean steps, spikes and energy; with thresholds
 at the largest activity and at the best percentile, with and without early exit. Percentile and
 rule of the exit (a ring in the plot, among all confidences) are chosen on the validation split.
-Writes OUT/DATA.json and OUT/DATA.png, with what is not the default in the name, such as
-DATA-half-poisson-seed1, and the trained networks, which a later run with the same --out and --seed
-takes instead of training anew.
+Writes OUT/DATA.json and OUT/DATA.png, with initial potential, encoding, propagation and seed in the
+name if they are not the default (DATA-half-poisson-seed1), and the trained networks, which a later
+run with the same --out and --seed takes instead of training anew.
 """
 
 import argparse

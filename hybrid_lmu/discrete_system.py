@@ -16,7 +16,8 @@ class DiscreteSystem:
     For weights that were trained with other matrices than those of the exact rule.
     `hybrid_lmu.conversion.to_hybrid` takes those of keras-lmu, which computes its matrix
     exponential in float32: at order 256 its Abar is off by 2e-5, and the memory by 6e-4 of its
-    largest value. Saved with the model, in its configuration.
+    largest value. Saved with the model, in its configuration. The theta of the memory does nothing
+    then but to say what window the matrices are meant for.
 
     Args:
         a_bar: Abar, [order, order]; finite. Kept in float32.
@@ -33,9 +34,9 @@ class DiscreteSystem:
 
     def __init__(self, a_bar, b_bar):
         a_bar, b_bar = (np.array(matrix, dtype="float32") for matrix in (a_bar, b_bar))
-        if a_bar.ndim != 2 or b_bar.ndim != 1 or a_bar.shape != 2 * b_bar.shape:
+        if b_bar.ndim != 1 or not len(b_bar) or a_bar.shape != 2 * b_bar.shape:
             raise ValueError(
-                "`a_bar` and `b_bar` must be of shapes [order, order] and [order]; "
+                "`a_bar` and `b_bar` must be of shapes [order, order] and [order], order >= 1; "
                 f"received shapes {a_bar.shape} and {b_bar.shape}."
             )
         if not (np.isfinite(a_bar).all() and np.isfinite(b_bar).all()):
@@ -76,8 +77,13 @@ def check_discretizer(discretizer, order, trainable_theta):
     """Return the name of a rule or a `DiscreteSystem`, also from its configuration; ValueError."""
     if isinstance(discretizer, dict):
         discretizer = keras.saving.deserialize_keras_object(discretizer)
-    if not isinstance(discretizer, DiscreteSystem):
+    if isinstance(discretizer, str):
         return check_choice("discretizer", discretizer, legendre.DISCRETIZERS)
+    if not isinstance(discretizer, DiscreteSystem):
+        raise ValueError(
+            f"`discretizer` must be one of {legendre.DISCRETIZERS} or a `DiscreteSystem` of two "
+            f"matrices; received: {type(discretizer).__name__}"
+        )
     if discretizer.order != order:
         raise ValueError(
             f"`discretizer` must be of the order of the memory, {order}; received {discretizer!r}."

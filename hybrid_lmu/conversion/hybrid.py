@@ -8,7 +8,12 @@ import numpy as np
 from hybrid_lmu.bit_budget import common_factor, level_activities, measured_activities
 from hybrid_lmu.checks import check_choice
 from hybrid_lmu.conversion.graph import as_functional, copy_layer, rebuild
-from hybrid_lmu.conversion.hybrid_rules import check_steps, is_activation, quantized
+from hybrid_lmu.conversion.hybrid_rules import (
+    images_not_steps,
+    is_activation,
+    over_space,
+    quantized,
+)
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
 from hybrid_lmu.traversal import freeze
 from hybrid_lmu.weights.quantized_weights import as_patterns
@@ -26,7 +31,8 @@ def to_hybrid(
     SimpleRNN, GRU, LSTM, `keras.layers.RNN` around their cells (stacked ones too) and Bidirectional
     recur on their counts (`HybridRNN`, `HybridCell`). ``keras_lmu.LMU``, ``LMUFeedforward`` and
     ``LMUCell``, with any of their options, become `HybridLMU`, memory and hidden activity quantized
-    and exact feedback, with the discrete matrices that keras-lmu computed (`DiscreteSystem`); a
+    and exact feedback, with the matrices that keras-lmu computed unless theta is trained
+    (`DiscreteSystem`); a
     `HybridLMU` or `HybridLMUCell` without resolutions is quantized likewise. The activations of
     Dense, Conv1D, Activation and ReLU become `SigmaDelta`, but for one that is the model's output.
     All other layers stay what they are.
@@ -56,8 +62,9 @@ def to_hybrid(
 
     Raises:
         ValueError: if the model is of another kind, has a recurrent layer of an unknown class or
-            with `return_state` (its states become one more), or nothing to quantize; for both
-            `resolution` and `bits`, or `bits` without `x`.
+            with `return_state` (its states become one more), an activation of images (behind
+            Conv2D or pooling, not at each step), or nothing to quantize; for both `resolution` and
+            `bits`, or `bits` without `x`.
 
     Example:
 
@@ -117,24 +124,31 @@ def _converted(model, resolution, per, exempt, seed):
         if not stays and not (layer.name in last and is_activation(layer)):
             found = quantized(layer, make)
             if found is not None:
-                return found
+                return *found, True
         copy = copy_layer(layer)
-        return [copy], lambda new: new.set_weights(layer.get_weights())
+        return [copy], lambda new: new.set_weights(layer.get_weights()), False
+
+    images = set()  # tensors whose second axis has rows and not steps
 
     def visit(layer, path, *args, **kwargs):
         if not hasattr(layer, "weights"):  # an operation
-            return layer(*args, **kwargs)
-        if layer.name not in made:
-            made[layer.name] = *new_layers(layer), layer.trainable
-        parts = made[layer.name][0]
+            parts, is_new = [layer], False
+        else:
+            if layer.name not in made:
+                made[layer.name] = *new_layers(layer), layer.trainable
+            parts, _, is_new, _ = made[layer.name]
         output = parts[0](*args, **kwargs)
         for one in parts[1:]:
             output = one(output)
-        check_steps(layer, parts, output.shape)
+        if over_space(layer) or any(id(x) in images for x in keras.tree.flatten(args)):
+            found = [x for x in keras.tree.flatten(output) if len(getattr(x, "shape", ())) > 3]
+            if found and is_new:
+                raise images_not_steps(layer, found[0].shape)
+            images.update(id(x) for x in found)
         return output
 
     hybrid = rebuild(model, visit)
-    for layers, copy, trainable in made.values():
+    for layers, copy, _, trainable in made.values():
         copy(*layers)
         if not trainable:
             freeze(layers[0])

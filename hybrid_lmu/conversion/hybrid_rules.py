@@ -55,15 +55,20 @@ def is_activation(layer):
     return RULES.get(class_key(layer)) in (_dense, _each_step, _activation)
 
 
-def check_steps(layer, parts, shape):
-    """Raise ValueError if the counts of an activation may be taken over images and not steps."""
-    quantized_here = isinstance(parts[-1], SigmaDelta) and not isinstance(parts[0], EachStep)
-    if quantized_here and len(shape) == 4:
-        raise ValueError(
-            f"The activation of {describe(layer)} has the shape {tuple(shape)}, which may be that "
-            "of images; expected [batch, features], [batch, time, features] or images at each "
-            "step. Name the layer in `exempt`, or convert networks of images with `to_spiking`."
-        )
+def over_space(layer):
+    """Whether a layer of Keras works on the rows and columns of images."""
+    package, name = class_key(layer)
+    return package == "keras" and ("2D" in name or "3D" in name)
+
+
+def images_not_steps(layer, shape):
+    """ValueError for an activation whose counts would be taken over the rows of images."""
+    return ValueError(
+        f"The activation of {describe(layer)}, of shape {tuple(shape)}, is that of images; "
+        "expected activations of [batch, features] or [batch, time, ...]. Name the layer in "
+        "`exempt`, put what is before it into `TimeDistributed` or `EachStep` if there is an image "
+        "at each step, or convert networks of images with `to_spiking`."
+    )
 
 
 def _unknown(layer):
@@ -241,7 +246,8 @@ def _lmu_arguments(layer, make):
 
 
 def discretizer_of(layer):
-    """Of a built layer or cell of keras-lmu: the matrices that its float32 makes of zoh."""
+    """The `discretizer` of a built layer or cell of keras-lmu; where that computes its matrices in
+    float32, and once, a `DiscreteSystem` of them."""
     if layer.discretizer != "zoh" or getattr(layer, "trainable_theta", False):
         return layer.discretizer
     inner = getattr(layer, "layer", layer)

@@ -38,7 +38,7 @@ def register_rule(package, *names):
 
 
 def check_known(*layers):
-    """Raise ValueError, with their names, if layers or operations have no rule."""
+    """Raise ValueError, with their names, if layers have no rule, as no operation has."""
     unknown = [
         describe(one)
         for one in layers

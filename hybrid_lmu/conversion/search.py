@@ -13,7 +13,7 @@ EXIT_RULES = tuple({"confidence": c, "norm": n} for n in ("rate", "sum") for c i
 _NO_EXIT = {"confidence": 1.0, "norm": "rate"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OperatingPoint:
     """A way to run a spiking network, and what it does on validation data.
 
@@ -52,7 +52,8 @@ def search_exit(simulation, labels, accuracy, rules=EXIT_RULES):
     goal = min(accuracy, simulation.accuracy(labels)[-1])
     tried = [(rule, early_exit(simulation, **rule)) for rule in (*rules, _NO_EXIT)]
     kept = [one for one in tried if one[1].accuracy(labels) >= goal]
-    return min(kept, key=lambda one: one[1].steps.mean())
+    rule, left = min(kept, key=lambda one: one[1].steps.mean())
+    return dict(rule), left
 
 
 def search_percentile(
@@ -103,7 +104,7 @@ def search_percentile(
     Source: the search is ours; in the code of Lu & Sengupta (2020), arXiv:2002.10064, the
     percentile is 99.9 or 99.7 by default.
     """
-    percentiles, ranked = tuple(percentiles), []
+    percentiles, rules = tuple(percentiles), tuple(rules)
     if not percentiles:
         raise ValueError("`percentiles` must have at least one number; received none.")
     inputs, labels = validation_data
@@ -111,6 +112,7 @@ def search_percentile(
         x = record_activations(model, x, batch_size)
     # Where a layer is 0 up to a percentile it cannot be a threshold; if at all, `to_spiking` tells.
     usable = [p for p in percentiles if all(h.percentile(p) for h in x.layers.values())]
+    best = None
     for percentile in usable or percentiles:
         spiking = to_spiking(model, x, percentile=percentile, **options)
         simulation = simulate(spiking, inputs, batch_size)
@@ -119,7 +121,8 @@ def search_percentile(
         kept = min(of_all_steps, left.accuracy(labels)) >= accuracy
         rank = (0, left.steps.mean()) if kept else (1, -of_all_steps)
         point = OperatingPoint(percentile, rule, of_all_steps, simulation, left)
-        ranked.append((rank, percentile, point))
+        if best is None or (rank, percentile) < best[:2]:  # the others are too large to be kept
+            best = rank, percentile, point
         if callback is not None:
             callback(point)
-    return min(ranked, key=lambda one: one[:2])[2]
+    return best[2]

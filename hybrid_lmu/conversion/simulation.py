@@ -11,7 +11,7 @@ from hybrid_lmu.checks import check_choice, check_positive, check_positive_integ
 from hybrid_lmu.neurons.cell import SpikingLayer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Simulation:
     """What a spiking network put out at every step, for every sample.
 
@@ -85,7 +85,7 @@ def _per_step(spikes):
     return ops.sum(ops.cast(spikes, "float32"), axis=list(range(2, len(spikes.shape))))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Exit:
     """Where each sample has left, and with which class.
 

@@ -13,6 +13,7 @@ from hybrid_lmu import (
     HybridRNN,
     SigmaDelta,
     activity_report,
+    legendre,
 )
 from hybrid_lmu.conversion import to_hybrid, to_keras_lmu
 
@@ -188,8 +189,14 @@ def test_to_keras_lmu_is_the_way_back(name):
         (lambda: HybridLMU(1, 4, 9, None, memory_resolution=2), "a resolution; keras_lmu"),
         (lambda: HybridLMU(1, 4, 9, layers.Dense(2), return_last=3), "return_last=3; keras_lmu"),
         (
-            lambda: HybridLMU(1, 4, 9, None, discretizer=DiscreteSystem(np.eye(4), np.ones(4))),
-            r"matrices of a `DiscreteSystem`, which differ by .* for theta=9",
+            lambda: HybridLMU(
+                1,
+                4,
+                1000,
+                None,
+                discretizer=DiscreteSystem(*legendre.discretize(4, 1010.0, "zoh")),
+            ),
+            r"matrices of a `DiscreteSystem`, whose .* % off .* theta=1000",
         ),
         (lambda: layers.GRU(2), r"must have a HybridLMU.*\(GRU\)"),
     ],
@@ -287,13 +294,34 @@ def test_a_hybrid_model_gets_no_second_quantizer():
 def test_images_are_not_taken_for_sequences():
     many = [layers.Conv2D(2, 3), layers.ReLU(name="relu"), layers.Reshape((6, 12)), layers.GRU(3)]
     model = keras.Sequential([keras.Input((8, 8, 1)), *many])
-    with pytest.raises(ValueError, match=r"'relu' \(ReLU\) has the shape \(None, 6, 6, 2\)"):
+    with pytest.raises(ValueError, match=r"'relu' \(ReLU\), of shape \(None, 6, 6, 2\), is that"):
         to_hybrid(model, resolution=2.0)
     assert to_hybrid(model, resolution=2.0, exempt="relu").get_layer("relu")
-    each = [layers.TimeDistributed(layers.Conv1D(2, 3, activation="relu")), layers.Reshape((4, 12))]
-    model = keras.Sequential([keras.Input((4, 8, 1)), *each, layers.GRU(3)])
-    kinds = [type(one).__name__ for one in to_hybrid(model, resolution=2.0).layers]
-    assert kinds == ["InputLayer", "EachStep", "SigmaDelta", "Reshape", "HybridRNN"]
+
+
+def test_positions_at_each_step_are_quantized():
+    inner = layers.Conv1D(2, 3, activation="relu")
+    each = [layers.Dense(3, "relu"), layers.TimeDistributed(inner), layers.Activation("tanh")]
+    model = keras.Sequential([keras.Input((4, 8, 1)), *each, layers.Reshape((4, 12))])
+    model.add(layers.GRU(3))
+    hybrid = to_hybrid(model, resolution=2.0)
+    kinds = [type(one).__name__ for one in hybrid.layers[1:]]
+    assert kinds == [
+        "Dense", "SigmaDelta", "EachStep", "SigmaDelta", "SigmaDelta", "Reshape", "HybridRNN",
+    ]  # fmt: skip
+    model = keras.Sequential([hybrid.inputs[0], *hybrid.layers[1:], layers.Dense(2, "relu")])
+    model.add(layers.Dense(2))
+    assert len(to_hybrid(model, resolution=2.0).layers) == 11  # its own SigmaDeltas stay
+
+
+def test_layers_of_several_outputs_are_copied():
+    inputs = keras.Input((20, 3))
+    every, last = layers.GRU(4, return_sequences=True, return_state=True, name="encoder")(inputs)
+    attended, _ = layers.MultiHeadAttention(1, 2)(every, every, return_attention_scores=True)
+    outputs = layers.Dense(2)(layers.Concatenate()([layers.GRU(3)(attended), last]))
+    model = keras.Model(inputs, outputs)
+    plain = to_hybrid(model, exempt="encoder")
+    np.testing.assert_allclose(of(plain(X)), of(model(X)), rtol=0, atol=1e-5)
 
 
 class Unknown(layers.Layer):

@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 from hybrid_lmu.conversion import (
+    EXIT_RULES,
     Simulation,
     early_exit,
     record_activations,
@@ -56,8 +57,10 @@ def test_percentile_with_the_fewest_steps_that_keeps_the_accuracy(trained):
     record, seen = record_activations(model, x), []
     options = dict(timesteps=30, initial_potential="half")
     best = search_percentile(
-        model, record, (x, labels), 0.9, (60.0, 95.0, 100.0), callback=seen.append, **options
-    )
+        model, record, (x, labels), 0.9, iter((60.0, 95.0, 100.0)), iter(EXIT_RULES),
+        callback=seen.append, **options,
+    )  # fmt: skip
+    assert best.exit_rule in EXIT_RULES and not any(best.exit_rule is one for one in EXIT_RULES)
     assert [point.percentile for point in seen] == [60.0, 95.0, 100.0]
     kept = [p for p in seen if min(p.accuracy, p.exit.accuracy(labels)) >= 0.9]
     assert kept and best.exit.steps.mean() == min(p.exit.steps.mean() for p in kept)

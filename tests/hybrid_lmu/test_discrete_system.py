@@ -79,6 +79,8 @@ def test_equal_if_all_values_are():
     "make, message",
     [
         (lambda: DiscreteSystem(np.ones((3, 2)), np.ones(3)), r"received shapes \(3, 2\) and"),
+        (lambda: DiscreteSystem(np.ones((0, 0)), []), "order >= 1"),
+        (lambda: LegendreMemory(4, 9, discretizer=np.eye(4)), "two matrices; received: ndarray"),
         (lambda: DiscreteSystem(np.eye(2), [1, np.nan]), "must be finite; received NaN"),
         (lambda: LegendreMemory(5, 9, discretizer=SYSTEM), "order of the memory, 5; received <Dis"),
         (
