@@ -324,6 +324,9 @@ def _plot(record):
             below = [value - end for value, end in zip(y, low, strict=True)]
             above = [end - value for value, end in zip(y, high, strict=True)]
             axes.errorbar(x, y, [below, above], color=colour, marker="o", capsize=3, label=label)
+        low, high = axes.get_xlim()
+        missing = max(0.0, 0.5 - (high - low))  # or hundredths of a bit look large
+        axes.set_xlim(low - missing / 2, high + missing / 2)
         axes.set_xlabel("activity bits (test samples)")
         axes.set_ylabel(f"test {metric}{' %' if factor == 100 else ''}")
         axes.set_title(f"{Path(record['model']).name} on {record['task']}")
