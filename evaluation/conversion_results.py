@@ -44,7 +44,8 @@ def conversions(folder, training_command):
         if hybrid:
             parts += ["### Recurrent networks, converted", _hybrid_table(hybrid), HYBRID]
             lines = [line for _, r in hybrid for line in _commands(r, training_command)]
-            parts.append("\n".join(f"    {line}" for line in lines))
+            once = dict.fromkeys(lines)  # two conversions may be of one network
+            parts.append("\n".join(f"    {line}" for line in once))
         if spikes:
             parts += ["### Convolutional networks, converted to integrate-and-fire neurons",
                       _spiking_table(spikes), SPIKING]  # fmt: skip

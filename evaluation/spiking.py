@@ -134,15 +134,15 @@ def study(data, recipe, chosen, args):
 
 
 def record_path(args):
+    """Where the record goes; options that are in the name keep each other's records."""
     told = {
         "half": args.initial_potential == "half",
         "poisson": args.encoding == "poisson",
         "synchronous": args.propagation == "synchronous",
         f"seed{args.seed}": args.seed != 0,
     }
-    return args.out / (
-        "-".join([args.data, *(name for name, other in told.items() if other)]) + ".json"
-    )
+    name = "-".join([args.data, *(option for option, is_told in told.items() if is_told)])
+    return args.out / f"{name}.json"
 
 
 def _read(path):

@@ -9,6 +9,7 @@ arXiv:2007.05785, for the arctangent; Jang, Skatchkovsky & Simeone (2020), arXiv
 the neurons that use `Boxcar`.
 """
 
+import abc
 import math
 
 import keras
@@ -18,16 +19,16 @@ from hybrid_lmu.checks import check_positive
 from hybrid_lmu.gradients import custom_gradient
 
 
-class Surrogate:
+class Surrogate(abc.ABC):
     """Base: a spike with the gradient of `derivative`, which a subclass defines.
 
     For a file of a model to hold it, a subclass is registered with Keras
     (`keras.saving.register_keras_serializable`) and has `get_config`.
     """
 
+    @abc.abstractmethod
     def derivative(self, u):
         """``g(u)``, elementwise, in the shape and dtype of u."""
-        raise NotImplementedError(f"{type(self).__name__} must define `derivative(u)`.")
 
     def spike(self, u):
         """``[u >= 0]`` in the shape and dtype of u; backward ``dL/du = dL/ds g(u)``."""

@@ -1,5 +1,6 @@
 """The contract of a weight quantizer, and what comes out of one for hardware."""
 
+import abc
 from dataclasses import dataclass
 
 import keras
@@ -34,7 +35,7 @@ class PackedWeights:
         return -(-self.codes.size * self.bits // 8) + 4 * self.scale.size
 
 
-class WeightQuantizer(keras.layers.Layer):
+class WeightQuantizer(keras.layers.Layer, abc.ABC):
     """Base of the rules by which a real (latent) kernel becomes one of few levels.
 
     A rule gives, for a latent kernel, `code` (integers, one of `levels`) and a positive `scale`;
@@ -71,13 +72,13 @@ class WeightQuantizer(keras.layers.Layer):
         """Return the latent kernel as it is kept after an update; by default as it is."""
         return latent
 
+    @abc.abstractmethod
     def code(self, latent):
         """Integers, float32, of the kernel's shape; for a rule to define."""
-        raise NotImplementedError(f"{type(self).__name__} must define `code(latent)`.")
 
+    @abc.abstractmethod
     def scale(self, latent):
         """A positive factor that broadcasts against the kernel; for a rule to define."""
-        raise NotImplementedError(f"{type(self).__name__} must define `scale(latent)`.")
 
     def hard(self, latent):
         """The weights at inference, without a gradient to the latent kernel."""
