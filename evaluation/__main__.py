@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from evaluation import figures, report
-from evaluation.commands import count, note, start_backend
+from evaluation.commands import count, note, one_line, start_backend
 from evaluation.pages import build
 from evaluation.report import WriteError
 from evaluation.runs import RunError, common_parent, find_runs
@@ -99,8 +99,7 @@ def _figures(runs, args, notes):
         try:
             found += _model_figures(run, args)
         except (TrainingError, figures.ModelUnreadable, ValueError) as e:
-            reason = str(e).strip().splitlines()[0] or type(e).__name__
-            notes.append(f"Plots of {run.path.name} left out: {reason}")
+            notes.append(f"Plots of {run.path.name} left out: {one_line(e)}")
             note(notes[-1])
     return found
 

@@ -31,6 +31,11 @@ def not_negative(text):
     return int(text)
 
 
+def one_line(error):
+    """The first line of an exception's message, or its class: damaged files fail each its way."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def add_run(parser):
     """Add the arguments of a command that works on one trained run: RUN and --data-dir."""
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder with its best.keras")

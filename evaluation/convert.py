@@ -15,7 +15,14 @@ import sys
 import time
 from pathlib import Path
 
-from evaluation.commands import add_data_dir, add_out_and_backend, count, not_negative, note
+from evaluation.commands import (
+    add_data_dir,
+    add_out_and_backend,
+    count,
+    not_negative,
+    note,
+    one_line,
+)
 from evaluation.report import WriteError, check_writable, write
 from training.config import TASK_NAMES
 from training.errors import TrainingError
@@ -115,8 +122,7 @@ def load_model(path):
     try:
         return keras.saving.load_model(path)
     except Exception as e:  # each kind of damage fails in its own way
-        reason = (str(e).strip() or type(e).__name__).splitlines()[0]
-        raise CannotConvert(f"cannot read {path} as a Keras model: {reason}") from e
+        raise CannotConvert(f"cannot read {path} as a Keras model: {one_line(e)}") from e
 
 
 def source_run(path):

@@ -3,6 +3,7 @@
 import dataclasses
 
 from evaluation import plots
+from evaluation.commands import one_line
 from evaluation.style import to_png
 
 METRICS = {"classes": "accuracy", "regression": "nrmse"}
@@ -63,14 +64,9 @@ def load(run):
     try:
         model = RunFolder(run.path).read_model("best.keras")
     except Exception as e:  # a damaged file fails in zipfile, json, h5py or Keras, each its own way
-        raise ModelUnreadable(_one_line(e)) from e
+        raise ModelUnreadable(one_line(e)) from e
     simulate_every_step(model)
     return model
-
-
-def _one_line(error):
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def of_model(run, test, kind, samples=500, factors=None, note=lambda text: None):

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from evaluation.commands import note as tell
-from evaluation.commands import start_backend
+from evaluation.commands import one_line, start_backend
 from evaluation.report import WriteError, check_writable, write
 from evaluation.runs import RunError, find_runs
 from training.config import variants
@@ -109,8 +109,7 @@ def bare_model(run):
     try:
         model = RunFolder(run.path).read_model("best.keras")
     except Exception as e:  # a damaged file fails in zipfile, json, h5py or Keras, each its own way
-        reason = (str(e).strip() or type(e).__name__).splitlines()[0]
-        raise KeepError(f"cannot read {run.best_model}: {reason}") from e
+        raise KeepError(f"cannot read {run.best_model}: {one_line(e)}") from e
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "best.keras"
         model.save(path)

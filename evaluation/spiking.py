@@ -19,7 +19,14 @@ import time
 
 import numpy as np
 
-from evaluation.commands import add_data_dir, add_out_and_backend, count, not_negative, note
+from evaluation.commands import (
+    add_data_dir,
+    add_out_and_backend,
+    count,
+    not_negative,
+    note,
+    one_line,
+)
 from evaluation.report import WriteError, check_writable, write
 from evaluation.spiking_report import PRESET, line, plot, table
 from training.errors import TrainingError
@@ -152,8 +159,7 @@ def _read(path):
     try:
         return keras.saving.load_model(path)
     except Exception as e:  # each kind of damage fails in its own way
-        reason = (str(e).strip() or type(e).__name__).splitlines()[0]
-        raise TrainingError(f"cannot read {path}: {reason}; remove it to train anew") from e
+        raise TrainingError(f"cannot read {path}: {one_line(e)}; remove it to train anew") from e
 
 
 def judge(model, data, args):
