@@ -32,10 +32,9 @@ def to_hybrid(
     recur on their counts (`HybridRNN`, `HybridCell`). ``keras_lmu.LMU``, ``LMUFeedforward`` and
     ``LMUCell``, with any of their options, become `HybridLMU`, memory and hidden activity quantized
     and exact feedback, with the matrices that keras-lmu computed unless theta is trained
-    (`DiscreteSystem`); a
-    `HybridLMU` or `HybridLMUCell` without resolutions is quantized likewise. The activations of
-    Dense, Conv1D, Activation and ReLU become `SigmaDelta`, but for one that is the model's output.
-    All other layers stay what they are.
+    (`DiscreteSystem`); a `HybridLMU` or `HybridLMUCell` without resolutions is quantized likewise.
+    The activations of Dense, Conv1D, Activation and ReLU become `SigmaDelta`, but for one that is
+    the model's output. All other layers stay what they are.
 
     What is lost can be won back by training, with the resolutions annealed::
 
