@@ -222,6 +222,7 @@ def finetune(model, task, args, bits, logits):
 
     from hybrid_lmu import BitBudget
     from training.data import EpochBatches, SetEpoch
+    from training.progress import ProgressLine
     from training.runner import make_loss
 
     batches = EpochBatches(task.train, args.batch_size, args.seed)
@@ -233,8 +234,13 @@ def finetune(model, task, args, bits, logits):
     )
     falling = schedule.PolynomialDecay(max(START_BITS, bits), max(1, steps // 2), float(bits))
     x = task.train.x[: args.calibration_samples].astype("float32")
-    callbacks = [SetEpoch(batches), BitBudget(falling, x, args.batch_size)]
-    model.fit(batches, epochs=args.finetune_epochs, shuffle=False, verbose=0, callbacks=callbacks)
+    epochs = args.finetune_epochs
+    callbacks = [
+        SetEpoch(batches),
+        BitBudget(falling, x, args.batch_size),
+        ProgressLine(f"{bits:g} bits", epochs, len(batches), score=None, stream=sys.stderr),
+    ]
+    model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
 
 
 def _judged(model, task, args, bits, epochs, logits):

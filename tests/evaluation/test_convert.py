@@ -1,6 +1,7 @@
 """python -m evaluation.convert: what it writes and says, and which models it refuses."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -46,8 +47,9 @@ def test_table_plot_record_and_model(model_file, tmp_path, capsys):
     for row in record["rows"]:
         assert row["activity_bits"] == pytest.approx(row["bits"], abs=0.6)
     assert (out / "convert.png").read_bytes().startswith(b"\x89PNG")
-    shown = capsys.readouterr().out
+    shown, progress = capsys.readouterr()
     assert table(record) in shown and "source" in shown
+    assert re.search(r"3 bits +1/1 \[=+\] .* s  loss \d", progress)
     converted = keras.saving.load_model(out / "3-bits-1-epochs.keras")
     (variable,) = resolution_variables(converted).values()
     (recorded,) = record["rows"][1]["resolutions"].values()
