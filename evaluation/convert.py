@@ -225,8 +225,8 @@ def finetune(model, task, args, bits, logits):
     from training.progress import ProgressLine
     from training.runner import make_loss
 
-    batches = EpochBatches(task.train, args.batch_size, args.seed)
-    steps = args.finetune_epochs * len(batches)
+    epochs, batches = args.finetune_epochs, EpochBatches(task.train, args.batch_size, args.seed)
+    steps = epochs * len(batches)
     schedule = keras.optimizers.schedules
     model.compile(
         keras.optimizers.Adam(schedule.CosineDecay(args.learning_rate, steps), global_clipnorm=1.0),
@@ -234,11 +234,10 @@ def finetune(model, task, args, bits, logits):
     )
     falling = schedule.PolynomialDecay(max(START_BITS, bits), max(1, steps // 2), float(bits))
     x = task.train.x[: args.calibration_samples].astype("float32")
-    epochs = args.finetune_epochs
     callbacks = [
         SetEpoch(batches),
         BitBudget(falling, x, args.batch_size),
-        ProgressLine(f"{bits:g} bits", epochs, len(batches), score=None, stream=sys.stderr),
+        ProgressLine(f"{bits:g} bits", epochs, len(batches), stream=sys.stderr),
     ]
     model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
 

@@ -16,11 +16,11 @@ class ProgressLine(keras.callbacks.Callback):
         label: text in front, such as the model's name.
         epochs: total number of epochs.
         steps: steps an epoch.
-        score: history key to show, such as "val_accuracy".
+        score: history key to show, such as "val_accuracy". Default: none.
         stream: where to write. Default: standard output.
     """
 
-    def __init__(self, label, epochs, steps, score, stream=None):
+    def __init__(self, label, epochs, steps, score=None, stream=None):
         super().__init__()
         self.label, self.epochs, self.steps, self.score = label, epochs, steps, score
         self.stream = stream or sys.stdout
