@@ -6,7 +6,7 @@ import keras
 from keras import ops, tree
 
 from hybrid_lmu import loops
-from hybrid_lmu.checks import check_no_other
+from hybrid_lmu.checks import check_choice, check_no_other
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
 from hybrid_lmu.recurrent import Float32StateCell, as_list, zeros
 
@@ -21,6 +21,11 @@ class HybridCell(Float32StateCell):
     ``y_t``. Other states, such as ``c`` of an LSTM, stay as they are. The diffusion error ``v``
     becomes one more state, the last one.
 
+    The state of a GRU does two things in ``h_t = z_t h_{t-1} + (1 - z_t) g_t``: it is carried over,
+    and it meets the weights of ``z_t`` and ``g_t``. With ``carry="exact"`` only the weights get
+    ``y_{t-1}``, and ``h_{t-1}`` is carried over as it is, in a second state: errors of rounding do
+    not add up in it.
+
     Args:
         cell: any Keras recurrent cell (`SimpleRNNCell`, `GRUCell`, `LSTMCell`, your own), or a
             feed-forward layer with an attribute `units`, which is then a cell without recurrence
@@ -34,6 +39,8 @@ class HybridCell(Float32StateCell):
         output_state: index of the state that is the output of `cell`, for a cell that returns a
             copy of it; ``None`` (default) finds it as said above; ``-1`` quantizes the output
             only and leaves the recurrence alone.
+        carry: what a `GRUCell` carries over: ``"quantized"`` (default), ``y_{t-1}``, with which all
+            that it keeps are counts and errors; or ``"exact"``, ``h_{t-1}``.
 
     `keras.layers.RNN` runs it, and `hybrid_lmu.HybridRNN`, which keeps the states exact under mixed
     precision and draws a new initial error in `reset_state()`.
@@ -47,10 +54,12 @@ class HybridCell(Float32StateCell):
     (2, 8)
 
     Raises:
-        ValueError: if no state of the cell is its output and `output_state` is not given.
+        ValueError: if no state of the cell is its output and `output_state` is not given; for an
+            exact carry of another cell than a `GRUCell` (a subclass, one with recurrent dropout,
+            ``implementation=1``, or a regularizer of its activity), or with `output_state`.
 
     Source: the wish of nengo/keras-spiking#13; the quantizer is that of Voelker, Rasmussen &
-    Eliasmith (2020), arXiv:2002.03553.
+    Eliasmith (2020), arXiv:2002.03553. The exact carry is ours, after its exact feedback.
     """
 
     def __init__(
@@ -61,6 +70,7 @@ class HybridCell(Float32StateCell):
         seed=None,
         output_state=None,
         quantizer=None,
+        carry="quantized",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -68,6 +78,9 @@ class HybridCell(Float32StateCell):
             raise ValueError(f"`cell` must be a Keras cell or layer; received: {cell!r}")
         self.cell = cell
         self.output_state = output_state
+        self.carry = check_choice("carry", carry, ("quantized", "exact"))
+        if carry == "exact":
+            _check_can_carry(cell, output_state)
         check_no_other(
             "quantizer",
             quantizer,
@@ -92,7 +105,9 @@ class HybridCell(Float32StateCell):
                 f"`output_state` must be None, -1 or the index of one of {len(inner)} states; "
                 f"received: {output_state!r}"
             )
-        self.state_size = inner + ([self.output_size] if self.quantizer.spiking else [])
+        carried = [self.output_size] * (carry == "exact")
+        error = [self.output_size] * self.quantizer.spiking
+        self.state_size = inner + carried + error
 
     @property
     def takes_sequences(self):
@@ -114,7 +129,10 @@ class HybridCell(Float32StateCell):
 
     def call(self, inputs, states, training=False):
         inner, error = self._split(states)
-        if self.recurrent:
+        if self.carry == "exact":
+            z = loops.project(self.cell, ops.expand_dims(inputs, 1), training)
+            output, inner = loops.advance(self.cell, z[:, 0], inner, training)
+        elif self.recurrent:
             output, inner = call_layer(self.cell, inputs, inner, training=training)
             inner = as_list(inner)
         else:
@@ -169,6 +187,8 @@ class HybridCell(Float32StateCell):
         return tree.map_structure(lambda s: ops.cast(s, self.compute_dtype), states)
 
     def _feed_back(self, states, output, y):
+        if self.carry == "exact":
+            return [y, output]
         if self.output_state is not None:
             if self.output_state >= 0:
                 states[self.output_state] = y
@@ -186,6 +206,8 @@ class HybridCell(Float32StateCell):
         states = zeros(self.state_size[:1], batch_size, self.compute_dtype)
         if self.recurrent:
             states = initial_state(self.cell, batch_size)
+        if self.carry == "exact":
+            states = states * 2
         states = self._to_state(states)
         if self.quantizer.spiking:
             error = self.quantizer.get_initial_error((batch_size, self.output_size))
@@ -213,6 +235,7 @@ class HybridCell(Float32StateCell):
             **super().get_config(),
             "cell": keras.saving.serialize_keras_object(self.cell),
             "output_state": self.output_state,
+            "carry": self.carry,
         }
         if self._given_quantizer:
             config["quantizer"] = keras.saving.serialize_keras_object(self.quantizer)
@@ -257,6 +280,20 @@ def initial_state(cell, batch_size):
     if hasattr(cell, "get_initial_state"):
         return as_list(cell.get_initial_state(batch_size=batch_size))
     return zeros(cell.state_size, batch_size, cell.compute_dtype)
+
+
+def _check_can_carry(cell, output_state):
+    if not loops.can_carry(cell):
+        raise ValueError(
+            "`carry='exact'` is for a `keras.layers.GRUCell` without recurrent dropout and "
+            f"activity regularizer, and of implementation 2; received: {cell.name!r} of class "
+            f"{type(cell).__name__}. A SimpleRNN carries nothing, an LSTM its `c`, which is exact."
+        )
+    if output_state is not None:
+        raise ValueError(
+            "`carry='exact'` knows the states of its cell; expected `output_state=None`, "
+            f"received: {output_state!r}"
+        )
 
 
 def _output_size(cell):

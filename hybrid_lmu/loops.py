@@ -45,6 +45,12 @@ def project(cell, inputs, training):
     return ops.reshape(z, (shape[0], shape[1], z.shape[-1]))
 
 
+def can_carry(cell):
+    """Whether `advance` takes what the cell carries over as a second state, apart from the first,
+    which meets the weights."""
+    return type(cell) is keras.layers.GRUCell and can_project(cell)
+
+
 def advance(cell, z, states, training):
     """One step of the cell: from ``z_t`` of `project` and the states to output and new states."""
     states = [ops.cast(state, cell.compute_dtype) for state in states]
@@ -82,7 +88,8 @@ def _gru_step(cell, z, h, states):
         reset = gate(reset + inner[:, units:])
         candidate = candidate + ops.matmul(reset * h, kernel[:, 2 * units :])
     update = gate(update + inner[:, :units])
-    h = update * h + (1 - update) * cell.activation(candidate)
+    carried = states[-1]  # h, or the second state
+    h = update * carried + (1 - update) * cell.activation(candidate)
     return h, [h]
 
 
