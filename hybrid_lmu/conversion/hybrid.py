@@ -29,12 +29,14 @@ def to_hybrid(
     """Give a trained model quantized activities; its weights stay as they are.
 
     SimpleRNN, GRU, LSTM, `keras.layers.RNN` around their cells (stacked ones too) and Bidirectional
-    recur on their counts (`HybridRNN`, `HybridCell`). ``keras_lmu.LMU``, ``LMUFeedforward`` and
-    ``LMUCell``, with any of their options, become `HybridLMU`, memory and hidden activity quantized
-    and exact feedback, with the matrices that keras-lmu computed unless theta is trained
-    (`DiscreteSystem`); a `HybridLMU` or `HybridLMUCell` without resolutions is quantized likewise.
-    The activations of Dense, Conv1D, Activation and ReLU become `SigmaDelta`, but for one that is
-    the model's output. All other layers stay what they are.
+    recur on their counts (`HybridRNN`, `HybridCell`); what an LSTM or a GRU carries over without
+    weights stays exact, but for a GRU with recurrent dropout or ``implementation=1``, which carries
+    over its counts. ``keras_lmu.LMU``, ``LMUFeedforward`` and ``LMUCell``, with any of their
+    options, become `HybridLMU`, memory and hidden activity quantized and exact feedback, with the
+    matrices that keras-lmu computed unless theta is trained (`DiscreteSystem`); a `HybridLMU` or
+    `HybridLMUCell` without resolutions is quantized likewise. The activations of Dense, Conv1D,
+    Activation and ReLU become `SigmaDelta`, but for one that is the model's output. All other
+    layers stay what they are.
 
     What is lost can be won back by training, with the resolutions annealed::
 

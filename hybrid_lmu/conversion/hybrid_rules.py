@@ -18,6 +18,7 @@ from hybrid_lmu.each_step import EachStep
 from hybrid_lmu.hybrid_cell import HybridCell
 from hybrid_lmu.lmu import HybridLMU
 from hybrid_lmu.lmu_cell import HybridLMUCell
+from hybrid_lmu.loops import can_carry
 from hybrid_lmu.recurrent import HybridRNN
 from hybrid_lmu.sigma_delta import SigmaDelta
 
@@ -84,7 +85,10 @@ def _unknown(layer):
 
 def _plain_cell(cell, make):
     new = HybridCell(
-        copy_layer(cell), quantizer=make("hidden", cell.units), name=f"hybrid_{cell.name}"
+        copy_layer(cell),
+        quantizer=make("hidden", cell.units),
+        carry="exact" if can_carry(cell) else "quantized",
+        name=f"hybrid_{cell.name}",
     )
     return new, lambda new: new.cell.set_weights(cell.get_weights())
 

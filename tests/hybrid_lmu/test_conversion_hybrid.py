@@ -221,6 +221,15 @@ def test_is_trained_on_with_a_budget():
     assert found == pytest.approx(3.0, abs=0.4)
 
 
+@pytest.mark.parametrize("rate, carry", [(0.0, "exact"), (0.2, "quantized")])
+def test_a_gru_carries_exactly_where_it_can(rate, carry):
+    gru = layers.GRU(6, dropout=0.2, recurrent_dropout=rate, return_sequences=True)
+    model = keras.Sequential([keras.Input((20, 3)), gru])
+    hybrid = to_hybrid(model, resolution=1e4, seed=1)
+    assert hybrid.layers[1].cell.carry == carry
+    np.testing.assert_allclose(of(hybrid(X)), of(model(X)), rtol=0, atol=1e-2)
+
+
 def test_streams_as_the_whole():
     inputs = keras.Input(batch_shape=(4, None, 3))
     outputs = layers.Dense(2)(layers.LSTM(5, return_sequences=True, stateful=True)(inputs))
