@@ -22,9 +22,9 @@ class HybridCell(Float32StateCell):
     becomes one more state, the last one.
 
     The state of a GRU does two things in ``h_t = z_t h_{t-1} + (1 - z_t) g_t``: it is carried over,
-    and it meets the weights of ``z_t`` and ``g_t``. With ``carry="exact"`` only the weights get
-    ``y_{t-1}``, and ``h_{t-1}`` is carried over as it is, in a second state: errors of rounding do
-    not add up in it.
+    and it meets the weights of its gates and of ``g_t``. With ``carry="exact"`` only the weights
+    get ``y_{t-1}``, and ``h_{t-1}`` is carried over as it is, in a second state: errors of rounding
+    do not add up in it.
 
     Args:
         cell: any Keras recurrent cell (`SimpleRNNCell`, `GRUCell`, `LSTMCell`, your own), or a
