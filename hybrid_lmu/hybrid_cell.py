@@ -128,16 +128,22 @@ class HybridCell(Float32StateCell):
         self.quantizer.build((None, self.output_size))
 
     def call(self, inputs, states, training=False):
-        inner, error = self._split(states)
         if self.carry == "exact":
             z = loops.project(self.cell, ops.expand_dims(inputs, 1), training)
-            output, inner = loops.advance(self.cell, z[:, 0], inner, training)
-        elif self.recurrent:
+            return self.after_projection(z[:, 0], states, training)
+        inner, error = self._split(states)
+        if self.recurrent:
             output, inner = call_layer(self.cell, inputs, inner, training=training)
             inner = as_list(inner)
         else:
             output = call_layer(self.cell, inputs, training=training)
             inner = [output]
+        return self._emit(output, inner, error)
+
+    def after_projection(self, z, states, training):
+        """A step whose input is already multiplied with the kernel of the wrapped cell."""
+        inner, error = self._split(states)
+        output, inner = loops.advance(self.cell, z, inner, training)
         return self._emit(output, inner, error)
 
     def _emit(self, output, inner, error):
@@ -256,9 +262,7 @@ class _AfterProjection(keras.layers.Layer):
         self.cell, self.state_size = cell, cell.state_size
 
     def call(self, z, states, training=False):
-        inner, error = self.cell._split(states)
-        output, inner = loops.advance(self.cell.cell, z, inner, training)
-        return self.cell._emit(output, inner, error)
+        return self.cell.after_projection(z, states, training)
 
 
 def with_objects(config, names, custom_objects):
