@@ -23,8 +23,8 @@ class HybridCell(Float32StateCell):
 
     The state of a GRU does two things in ``h_t = z_t h_{t-1} + (1 - z_t) g_t``: it is carried over,
     and it meets the weights of its gates and of ``g_t``. With ``carry="exact"`` only the weights
-    get ``y_{t-1}``, and ``h_{t-1}`` is carried over as it is, in a second state: errors of rounding
-    do not add up in it.
+    get ``y_{t-1}``, and ``h_{t-1}`` is carried over as it is, in a second state: errors of
+    quantization do not add up in it (those of a half-precision cell do, as in the GRU itself).
 
     Args:
         cell: any Keras recurrent cell (`SimpleRNNCell`, `GRUCell`, `LSTMCell`, your own), or a
@@ -213,7 +213,7 @@ class HybridCell(Float32StateCell):
         if self.recurrent:
             states = initial_state(self.cell, batch_size)
         if self.carry == "exact":
-            states = states * 2
+            states = [*states, ops.copy(states[0])]  # two states are never one tensor
         states = self._to_state(states)
         if self.quantizer.spiking:
             error = self.quantizer.get_initial_error((batch_size, self.output_size))

@@ -9,7 +9,7 @@ that of their dtype policy for inputs, products and outputs only.
 import keras
 from keras import ops
 
-from hybrid_lmu.checks import check_batch_size, check_floating, check_rank
+from hybrid_lmu.checks import check_batch_size, check_floating, check_rank, check_state_count
 from hybrid_lmu.traversal import freeze
 
 _HALF = ("float16", "bfloat16")
@@ -161,11 +161,7 @@ class HybridRNN(CarriedState, keras.layers.RNN):
                 f"Stateful `{self.name}` was built for a batch size of {self.states[0].shape[0]}; "
                 f"received inputs of shape {tuple(sequences.shape)}."
             )
-        if initial_state is not None and len(as_list(initial_state)) != len(self.state_size):
-            raise ValueError(
-                f"`{self.name}` expects an `initial_state` of {len(self.state_size)} tensors of "
-                f"sizes {self.state_size}; received {len(as_list(initial_state))}."
-            )
+        self._check_state_count(initial_state)
         dtype = self.dtype_policy.compute_dtype
         result = super().call(
             ops.cast(sequences, dtype), initial_state=initial_state, mask=mask, training=training
@@ -175,12 +171,18 @@ class HybridRNN(CarriedState, keras.layers.RNN):
         return ops.cast(result, dtype)
 
     def compute_output_spec(self, sequences, initial_state=None, mask=None, training=False):
+        self._check_state_count(initial_state)
         if not self.runs_in_parallel(sequences, mask):
             _avoid_xla(self)
         spec = super().compute_output_spec(sequences, initial_state, mask, training)
         output = spec[0] if self.return_state else spec
         output = keras.KerasTensor(output.shape, dtype=self.dtype_policy.compute_dtype)
         return (output, *spec[1:]) if self.return_state else output
+
+    def _check_state_count(self, states):
+        if states is not None:
+            sizes = [f"[batch, {size}]" for size in self.state_size]
+            check_state_count(self, as_list(states), sizes)
 
     def reset_state(self):
         if self.states is not None:

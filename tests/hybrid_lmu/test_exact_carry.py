@@ -65,13 +65,13 @@ def test_the_weights_get_counts_and_the_carry_is_exact(layer, reset_after):
 @settings(max_examples=10, deadline=None)
 @given(w=st.floats(0.5, 50.0), gate=st.floats(-6.0, 6.0), seed=st.integers(0, 99))
 def test_errors_of_rounding_do_not_add_up(w, gate, seed):
-    """Without recurrent weights the sum of the outputs stays within a count of the GRU's."""
+    """Without recurrent weights the sum of the outputs stays within half a count of the GRU's."""
     cell = keras.layers.GRUCell(6, recurrent_initializer="zeros", seed=seed)
     cell.build((None, 3))
     cell.bias.assign(np.concatenate([np.full((2, 6), gate / 2), np.zeros((2, 12))], axis=1))
     plain = to_numpy(keras.layers.RNN(cell, return_sequences=True)(x))
     found = to_numpy(HybridRNN(hybrid(cell, w), return_sequences=True)(x))
-    assert np.abs(np.cumsum(found - plain, axis=1)).max() <= 1.001 / w
+    assert np.abs(np.cumsum(found - plain, axis=1)).max() <= 0.501 / w
 
 
 @rnns
@@ -88,8 +88,9 @@ def test_masked_steps_keep_all_states(layer):
         np.testing.assert_allclose(state[0], expected[0], atol=1e-5)
 
 
-def test_streams_in_parts_saves_and_loads_under_mixed_precision(tmp_path):
-    keras.config.set_dtype_policy("mixed_bfloat16")
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_streams_in_parts_saves_and_loads(policy, tmp_path):
+    keras.config.set_dtype_policy(policy)
     make = lambda **o: HybridRNN(hybrid(CELLS["reset after"](), 3.0), return_sequences=True, **o)  # noqa: E731
     one_call, streaming = make(), make(stateful=True)
     whole = to_numpy(ops.cast(one_call(x), "float32"))
@@ -102,6 +103,23 @@ def test_streams_in_parts_saves_and_loads_under_mixed_precision(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "m.keras")
     assert loaded.layers[0].cell.carry == "exact"
     np.testing.assert_array_equal(model.predict(x, verbose=0), loaded.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_a_stateful_model_predicts_and_trains(policy):
+    """Each state is a variable of its own: JAX gives their buffers away, PyTorch writes to them."""
+    keras.config.set_dtype_policy(policy)
+    rnn = HybridRNN(hybrid(CELLS["reset after"](), 3.0), stateful=True)
+    model = keras.Sequential([keras.Input(batch_shape=(4, 15, 3)), rnn, keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    first = model.predict(x, verbose=0)
+    assert not np.array_equal(first, model.predict(x, verbose=0))
+    rnn.reset_state()
+    np.testing.assert_array_equal(model.predict(x, verbose=0), first)
+    history = model.fit(x, x[:, 0, :1], epochs=2, batch_size=4, shuffle=False, verbose=0).history
+    assert np.all(np.isfinite(history["loss"]))
+    y, h, _ = (to_numpy(state) for state in rnn.states)
+    assert not np.array_equal(y, h)
 
 
 @rnns
@@ -157,3 +175,10 @@ def test_other_quantizers_have_it_too():
 def test_what_cannot_carry_exactly_is_an_error(cell, options, message):
     with pytest.raises(ValueError, match=message):
         HybridCell(cell(4), **{"carry": "exact", **options})
+
+
+def test_states_of_the_gru_alone_are_an_error_where_the_layer_is_called():
+    layer = HybridRNN(hybrid(CELLS["reset after"](), 3.0))
+    message = r"expects an `initial_state` of 3 tensors \(\[batch, 6\], .*\); received 1"
+    with pytest.raises(ValueError, match=message):
+        layer(keras.Input((15, 3)), initial_state=keras.Input((6,)))
