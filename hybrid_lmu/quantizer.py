@@ -226,7 +226,7 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
             x: [batch, time, neurons...].
             error: ``v_0``, [batch, neurons...].
             mask: optional booleans [batch, time]; a step that is False emits nothing and leaves
-                the error as it is.
+                the error as it is. A non-spiking quantizer has no use for it.
 
         Returns:
             ``(y, error)`` after the last step, as a loop over `step` would for finite input. (NaN
@@ -234,11 +234,11 @@ class SigmaDeltaQuantizer(keras.layers.Layer):
             from then on.)
         """
         a = self.saturated(self._activity(x))
+        if not self.spiking:
+            return a, error
         if mask is not None:
             mask = ops.reshape(mask, ops.shape(mask) + (1,) * (len(x.shape) - 2))
             a = ops.where(mask, a, ops.zeros_like(a))
-        if not self.spiking:
-            return a, error
         levels = self.resolution * ops.cast(ops.stop_gradient(a), "float32")
         whole = ops.floor(levels)
         # Never below 0, also where a compiler contracts the product and the difference.

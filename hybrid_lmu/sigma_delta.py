@@ -33,7 +33,7 @@ class SigmaDelta(StatefulActivation):
     (`hybrid_lmu.full_simulation`).
 
     Inputs: floating [batch, time, features...] or [batch, features]. Masked steps emit 0 and leave
-    the error alone.
+    the error alone; without a resolution they are ``f(x)``, as all others.
     Output: the same shape; with `return_state`, ``(outputs, error)``.
 
     Example:

@@ -27,7 +27,7 @@ def as_functional(model):
             f"with {nested}"
         )
     inputs = model.inputs[0] if len(model.inputs) == 1 else model.input
-    outputs = model.outputs[0] if len(model.outputs) == 1 else model.output
+    outputs = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
     return keras.Model(inputs, outputs, name=model.name)
 
 

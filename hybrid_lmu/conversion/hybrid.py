@@ -13,6 +13,8 @@ from hybrid_lmu.conversion.hybrid_rules import (
     is_activation,
     over_space,
     quantized,
+    starts_elsewhere,
+    without_mask,
 )
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
 from hybrid_lmu.traversal import freeze
@@ -30,13 +32,13 @@ def to_hybrid(
 
     SimpleRNN, GRU, LSTM, `keras.layers.RNN` around their cells (stacked ones too) and Bidirectional
     recur on their counts (`HybridRNN`, `HybridCell`); what an LSTM or a GRU carries over without
-    weights stays exact, but for a GRU with recurrent dropout or ``implementation=1``, which carries
-    over its counts. ``keras_lmu.LMU``, ``LMUFeedforward`` and ``LMUCell``, with any of their
-    options, become `HybridLMU`, memory and hidden activity quantized and exact feedback, with the
-    matrices that keras-lmu computed unless theta is trained (`DiscreteSystem`); a `HybridLMU` or
-    `HybridLMUCell` without resolutions is quantized likewise. The activations of Dense, Conv1D,
-    Activation and ReLU become `SigmaDelta`, but for one that is the model's output. All other
-    layers stay what they are.
+    weights stays exact, but for a GRU with recurrent dropout or ``implementation=1``, or inside an
+    LMU, which carries over its counts. ``keras_lmu.LMU``, ``LMUFeedforward`` and ``LMUCell``, with
+    any of their options, become `HybridLMU`, memory and hidden activity quantized and exact
+    feedback, with the matrices that keras-lmu computed unless theta is trained (`DiscreteSystem`);
+    a `HybridLMU` or `HybridLMUCell` without resolutions is quantized likewise. The activations of
+    Dense, Conv1D, Activation and ReLU become `SigmaDelta`, which emits nothing at masked steps, but
+    for one that is the model's output. All other layers stay what they are.
 
     What is lost can be won back by training, with the resolutions annealed::
 
@@ -62,10 +64,10 @@ def to_hybrid(
         a functional model of the same inputs and outputs, not compiled.
 
     Raises:
-        ValueError: if the model is of another kind, has a recurrent layer of an unknown class or
-            with `return_state` (its states become one more), an activation of images (behind
-            Conv2D or pooling, not at each step), or nothing to quantize; for both `resolution` and
-            `bits`, or `bits` without `x`.
+        ValueError: if the model is of another kind, has a recurrent layer of an unknown class, with
+            `return_state` or an initial state given by another layer (its states become more), an
+            activation of images (behind Conv2D or pooling, not at each step), or nothing to
+            quantize; for both `resolution` and `bits`, or `bits` without `x`.
 
     Example:
 
@@ -138,6 +140,10 @@ def _converted(model, resolution, per, exempt, seed):
             if layer.name not in made:
                 made[layer.name] = *new_layers(layer), layer.trainable
             parts, _, is_new, _ = made[layer.name]
+        if is_new and any(x is not None for x in (*args[1:], kwargs.get("initial_state"))):
+            raise starts_elsewhere(layer)
+        if is_new:
+            args = [without_mask(layer, x) for x in args]
         output = parts[0](*args, **kwargs)
         for one in parts[1:]:
             output = one(output)

@@ -23,8 +23,8 @@ from hybrid_lmu.recurrent import HybridRNN
 from hybrid_lmu.sigma_delta import SigmaDelta
 
 RULES = {}
-_OF_RNN = ("return_sequences", "go_backwards", "stateful", "unroll",
-           "zero_output_for_mask", "name", "dtype", "trainable")  # fmt: skip
+_OF_RNN = ("return_sequences", "go_backwards", "stateful", "unroll", "zero_output_for_mask",
+           "activity_regularizer", "name", "dtype", "trainable")  # fmt: skip
 _LINEAR = (None, keras.activations.linear)
 
 
@@ -62,6 +62,20 @@ def over_space(layer):
     return package == "keras" and ("2D" in name or "3D" in name)
 
 
+def without_mask(layer, x):
+    """The input of what takes the place of a layer; without its mask, if the layer ignores that."""
+    ignores = class_key(layer) in (("keras_lmu", "LMU"), ("keras_lmu", "LMUFeedforward"))
+    return ops.copy(x) if ignores and getattr(x, "_keras_mask", None) is not None else x
+
+
+def starts_elsewhere(layer):
+    """ValueError for a recurrent layer whose initial state is given by another layer."""
+    return ValueError(
+        f"{describe(layer)} is called with an initial state; expected none, as the converted layer "
+        "has more states. Name it in `exempt` to leave it as it is."
+    )
+
+
 def images_not_steps(layer, shape):
     """ValueError for an activation whose counts would be taken over the rows of images."""
     return ValueError(
@@ -89,12 +103,13 @@ def _plain_cell(cell, make):
         quantizer=make("hidden", cell.units),
         carry="exact" if can_carry(cell) else "quantized",
         name=f"hybrid_{cell.name}",
+        dtype=cell.dtype_policy,
     )
     return new, lambda new: new.cell.set_weights(cell.get_weights())
 
 
 def _lmu_cell(cell, make):
-    new = HybridLMUCell(**_lmu_arguments(cell, make), name="lmu_cell")
+    new = HybridLMUCell(**_lmu_arguments(cell, make), name="lmu_cell", dtype=cell.dtype_policy)
     return new, lambda new: copy_lmu(cell, new)
 
 
@@ -128,7 +143,8 @@ def _cell(cell, make):
             for one, (_, copy) in zip(new.cells, made, strict=True):
                 copy(one)
 
-        return keras.layers.StackedRNNCells([one for one, _ in made]), copy_each
+        stacked = [one for one, _ in made]
+        return keras.layers.StackedRNNCells(stacked, dtype=cell.dtype_policy), copy_each
     raise _unknown(cell)
 
 
@@ -162,7 +178,7 @@ def _bidirectional(layer, make):
     if None in made:
         return None  # they have their quantizers
     ((forward,), copy_forward), ((backward,), copy_backward) = made
-    options = dict(backward_layer=backward, merge_mode=layer.merge_mode, name=layer.name)
+    options = dict(backward_layer=backward, **_chosen(layer, ("merge_mode", "name", "dtype")))
 
     def copy(new):
         copy_forward(new.forward_layer)
@@ -196,7 +212,7 @@ def _hybrid_lmu(layer, make):
 def _dense(layer, make):
     if layer.activation in _LINEAR:
         return None
-    new = copy_layer(layer, activation="linear")
+    new = copy_layer(layer, activation="linear", activity_regularizer=None)
     size = layer.units if hasattr(layer, "units") else layer.filters
     neurons = _activity(layer, layer.activation, make, size)
     return [new, neurons], lambda new, _: new.set_weights(layer.get_weights())
@@ -209,7 +225,8 @@ def _each_step(layer, make):
     if found is None:
         return None
     (new, *neurons), copy = found
-    return [EachStep(new, name=layer.name), *neurons], lambda new, *rest: copy(new.layer, *rest)
+    each = EachStep(new, name=layer.name, dtype=layer.dtype_policy)
+    return [each, *neurons], lambda new, *rest: copy(new.layer, *rest)
 
 
 @_rule("keras", "Activation", "ReLU")
@@ -232,7 +249,8 @@ def _activity(layer, function, make, size):
     quantizer = make("activity", size)
     config = quantizer.get_config()
     own = {key: config[key] for key in ("resolution", "seed")}
-    return SigmaDelta(function, name=f"{layer.name}_counts", **own)
+    own["activity_regularizer"] = layer.activity_regularizer
+    return SigmaDelta(function, name=f"{layer.name}_counts", dtype=layer.dtype_policy, **own)
 
 
 def _lmu_arguments(layer, make):
