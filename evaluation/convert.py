@@ -175,7 +175,8 @@ def convert(model, task, args):
         probe = task.test.x[:50].astype("float32")
         given, found = model.predict(probe, verbose=0), plain.predict(probe, verbose=0)
     except ValueError as e:
-        raise CannotConvert(f"cannot convert {args.model}: {e}") from e
+        raise CannotConvert(f"cannot convert {args.model}: {one_line(e)}") from e
+    _check_outputs(given, task, args.model)
     logits = task.kind != "classes" or not _are_probabilities(given)
     source = _score(model, task, args, logits)
     note(f"source model: {_percent(source)}")
@@ -184,7 +185,9 @@ def convert(model, task, args):
         try:
             hybrid = to_hybrid(model, x, bits=bits, per=args.per, seed=args.seed)
         except ValueError as e:
-            raise CannotConvert(f"cannot convert {args.model} to {bits:g} bits: {e}") from e
+            raise CannotConvert(
+                f"cannot convert {args.model} to {bits:g} bits: {one_line(e)}"
+            ) from e
         rows.append(_judged(hybrid, task, args, bits, 0, logits))
         name = f"{bits:g}-bits"
         if args.finetune_epochs:
@@ -204,6 +207,18 @@ def convert(model, task, args):
         "rows": rows,
         "environment": describe_environment(),
     }
+
+
+def _check_outputs(outputs, task, path):
+    """`CannotConvert` if the outputs of the first test samples are not of the task's shape."""
+    shape = getattr(outputs, "shape", None)  # None of several, or in a dictionary
+    expected = task.test.y[:50].shape + ((task.outputs,) if task.kind == "classes" else ())
+    if shape != expected:
+        raise CannotConvert(
+            f"{path} does not fit {task.name}: expected one output of shape "
+            f"{('N', *expected[1:])}, received "
+            f"{type(outputs).__name__ if shape is None else ('N', *shape[1:])}"
+        )
 
 
 def _are_probabilities(outputs):

@@ -63,6 +63,13 @@ def test_what_it_refuses(model_file, tmp_path, capsys):
     other.save(tmp_path / "other.keras")
     assert main(options(tmp_path / "other.keras", tmp_path / "out")) == 1
     assert "Nothing to quantize" in capsys.readouterr().err
+    inputs = keras.Input((64, 1))
+    logits = keras.layers.Dense(7, name="y")(keras.layers.GRU(2)(inputs))
+    for outputs, received in ((logits, r"\('N', 7\)"), ({"y": logits}, "dict")):
+        keras.Model(inputs, outputs).save(tmp_path / "other.keras")
+        assert main(options(tmp_path / "other.keras", tmp_path / "out")) == 1
+        expected = rf"expected one output of shape \('N', 10\), received {received}\n$"
+        assert re.search(expected, capsys.readouterr().err)
     for wrong in (["--bits", "0"], ["--finetune-epochs", "-1"], ["--learning-rate", "x"]):
         with pytest.raises(SystemExit):
             main(options(model_file, tmp_path / "out", *wrong))
