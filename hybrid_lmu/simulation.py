@@ -3,6 +3,7 @@
 import keras
 
 from hybrid_lmu.lmu import HybridLMU
+from hybrid_lmu.traversal import copy_weights
 from hybrid_lmu.weights.quantized_weights import QuantizedWeights, inside
 
 
@@ -52,7 +53,7 @@ def full_simulation(model):
     reducing = [layer.name for layer in model.layers if _reduces(layer)]
     if not reducing and any(getattr(inside(one), "return_last", None) for one in model.layers):
         every = keras.models.clone_model(model, clone_function=_with_all_steps)
-        every.set_weights(model.get_weights())
+        copy_weights(model, every)
         return every
     if not reducing or len(model.outputs) != 1:
         raise ValueError(
@@ -65,7 +66,7 @@ def full_simulation(model):
     try:
         every = keras.models.clone_model(model, clone_function=_with_all_steps)
         found = tuple(every.output_shape)
-        every.set_weights(model.get_weights())
+        copy_weights(model, every)
     except ValueError as e:
         raise ValueError(
             f"The layers after {', '.join(reducing)} must act on the last axis alone, so that they "

@@ -1,4 +1,4 @@
-"""Which layers a layer or model holds, and how to freeze them."""
+"""Which layers a layer or model holds, how to freeze them, and to copy their weights."""
 
 import keras
 
@@ -25,6 +25,17 @@ def all_layers(layer):
             found[id(one)] = one
             waiting += sublayers(one)
     return list(found.values())
+
+
+def copy_weights(source, target):
+    """Give a layer or model the weights of another one.
+
+    (`keras.layers.Normalization` computes with values that it took from its weights before.)
+    """
+    target.set_weights(source.get_weights())
+    for one in all_layers(target):
+        if isinstance(one, keras.layers.Normalization):
+            one.finalize_state()
 
 
 def freeze(layer):

@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from hybrid_lmu.accounting.cells import check_cell, class_key
+from hybrid_lmu.accounting.exclusions import reason_not_counted
 from hybrid_lmu.accounting.parallel import pairs_at_once
 from hybrid_lmu.accounting.signals import FromInput, Learned, Meeting, Raw, matrix
 from hybrid_lmu.accounting.watch import FeedforwardLMU, WatchedCell
@@ -87,7 +88,7 @@ def check_inner(layer):
     """Raise ValueError if a layer inside another has weights but no rule."""
     if isinstance(layer, keras.layers.RNN):
         find_rule(layer) or check_cell(layer.cell)
-    elif hasattr(layer, "state_size") or find_rule(layer) is None:
+    elif hasattr(layer, "state_size") or not (find_rule(layer) or reason_not_counted(layer)):
         check_cell(layer)
 
 

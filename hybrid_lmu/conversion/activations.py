@@ -6,6 +6,7 @@ from hybrid_lmu.accounting.record import batches
 from hybrid_lmu.conversion.graph import as_functional, copy_layer, rebuild
 from hybrid_lmu.conversion.histogram import StreamingHistogram
 from hybrid_lmu.conversion.rules import ends_with_relu
+from hybrid_lmu.traversal import copy_weights
 
 
 class ActivationRecord:
@@ -52,7 +53,7 @@ def record_activations(model, x, batch_size=32):
             f"{model.name!r} has no ReLU to be replaced by spiking neurons; its layers are "
             f"{[layer.name for layer in model.layers]}."
         )
-    copy.set_weights(model.get_weights())
+    copy_weights(model, copy)
     probe = keras.Model(copy.input, list(found.values()))
     record = ActivationRecord()
     record.layers = {path: StreamingHistogram() for path in found}

@@ -62,11 +62,18 @@ def _as_layer(operation, args):
     """The layer, and its arguments, that does the same as an operation, if there is one."""
     if isinstance(operation, keras.layers.Layer):
         return operation, args
-    tensors = all(isinstance(x, keras.KerasTensor) for x in args)
-    if type(operation).__name__ == "Add" and tensors and args[0].shape == args[1].shape:
-        return keras.layers.Add(name=operation.name), (list(args),)
-    if type(operation).__name__ == "Relu":
-        return keras.layers.ReLU(name=operation.name), args
+    if not args or not all(isinstance(x, keras.KerasTensor) for x in args):
+        return operation, args
+    kind, options = type(operation).__name__, {"name": operation.name, "dtype": args[0].dtype}
+    if kind == "Add" and len({x.shape for x in keras.tree.flatten(operation.input)}) == 1:
+        return keras.layers.Add(**options), (list(args),)
+    if kind == "Relu":
+        return keras.layers.ReLU(**options), args
+    if kind == "Relu6":
+        return keras.layers.Activation("relu6", **options), args
+    if kind == "ReLU":  # of keras.activations.relu
+        given = {n: getattr(operation, n) for n in ("max_value", "negative_slope", "threshold")}
+        return keras.layers.ReLU(**given, **options), args
     return operation, args
 
 
@@ -88,6 +95,8 @@ def activation_of(layer):
     if class_key(layer) == ("keras", "Softmax"):
         return keras.activations.softmax
     function = getattr(layer, "activation", None)
+    if isinstance(function, keras.layers.Softmax):
+        return keras.activations.softmax
     plain = isinstance(function, keras.layers.ReLU) and not (
         function.negative_slope or function.threshold
     )

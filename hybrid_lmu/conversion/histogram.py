@@ -1,5 +1,7 @@
 """Percentiles of any amount of numbers, in the memory of one histogram."""
 
+from numbers import Real
+
 import numpy as np
 
 
@@ -63,9 +65,9 @@ class StreamingHistogram:
         """The number that p percent of all numbers do not exceed, zeros included; 100: the largest.
 
         Raises:
-            ValueError: if p is not in (0, 100], or nothing has been counted.
+            ValueError: if p is not a number in (0, 100], or nothing has been counted.
         """
-        if not 0 < p <= 100:
+        if isinstance(p, bool) or not isinstance(p, Real) or not 0 < p <= 100:
             raise ValueError(f"A percentile must be in (0, 100]; received: {p!r}")
         if not self.total:
             raise ValueError("A percentile needs numbers; received none.")

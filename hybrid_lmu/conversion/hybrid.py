@@ -17,7 +17,7 @@ from hybrid_lmu.conversion.hybrid_rules import (
     without_mask,
 )
 from hybrid_lmu.quantizer import SigmaDeltaQuantizer
-from hybrid_lmu.traversal import freeze
+from hybrid_lmu.traversal import copy_weights, freeze
 from hybrid_lmu.weights.quantized_weights import as_patterns
 
 # Levels per unit of activity while ranges are measured; counts stay exact in float32.
@@ -129,7 +129,7 @@ def _converted(model, resolution, per, exempt, seed):
             if found is not None:
                 return *found, True
         copy = copy_layer(layer)
-        return [copy], lambda new: new.set_weights(layer.get_weights()), False
+        return [copy], lambda new: copy_weights(layer, new), False
 
     images = set()  # tensors whose second axis has rows and not steps
 

@@ -54,7 +54,7 @@ def simulate(model, x, batch_size=32):
         a `Simulation`.
 
     Raises:
-        ValueError: if the model has no spiking layers or is stateful.
+        ValueError: if the model has no spiking layers or is stateful, or inputs of unknown size.
     """
     layers = [layer for layer in model.layers if isinstance(layer, SpikingLayer)]
     if not layers or any(layer.stateful for layer in layers):
@@ -62,6 +62,12 @@ def simulate(model, x, batch_size=32):
             "`model` must be a spiking network that is not stateful, as `to_spiking` makes it; "
             f"received {model.name!r} with {len(layers)} layers of neurons"
             f"{', stateful' if layers else ''}."
+        )
+    sizes = [layer.output.shape[2:] for layer in layers]
+    if any(None in size for size in sizes):
+        raise ValueError(
+            f"`model` must have neurons of known number; received {model.name!r} with layers of "
+            f"shapes {sizes}. Give its source inputs of fixed size."
         )
     every = [_per_step(layer.output) for layer in layers]
     probe = keras.Model(model.input, [model.outputs[0], ops.stack(every, axis=-1)])
@@ -77,7 +83,7 @@ def simulate(model, x, batch_size=32):
         dict(
             zip((layer.name for layer in layers), spikes[:, -1].mean(axis=0).tolist(), strict=True)
         ),
-        sum(int(np.prod(layer.output.shape[2:])) for layer in layers),
+        sum(int(np.prod(size)) for size in sizes),
     )
 
 

@@ -1,5 +1,7 @@
 """From a trained ReLU network to a network of integrate-and-fire neurons."""
 
+import itertools
+
 import keras
 import numpy as np
 
@@ -74,7 +76,7 @@ def to_spiking(
     Returns:
         a functional model, not compiled: inputs like those of `model`, output [batch, T, outputs]:
         the sums ``z_1 + ... + z_t`` of the readout's input at each step t. Divided by t they
-        approach what `model` puts out before its last activation.
+        approach what `model` puts out, before a softmax or sigmoid at its end.
 
     Raises:
         ValueError: if the model is of another kind or has a layer without a rule; if a threshold
@@ -97,7 +99,7 @@ def to_spiking(
     check_choice("encoding", encoding, ENCODINGS)
     check_choice("propagation", propagation, PROPAGATIONS)
     check_choice("initial_potential", initial_potential, ("zeros", "half"))
-    if encoding is not None:
+    if (encoding, timesteps) != (None, None):
         check_positive_integer("timesteps", timesteps)
     model = as_functional(model)
     check_known(*model.layers)
@@ -106,7 +108,7 @@ def to_spiking(
             raise ValueError(f"`model` must have one {what}; received {len(tensors)}.")
     if not isinstance(x, ActivationRecord):
         x = record_activations(model, x, batch_size)
-    build = Builder(x, timesteps, percentile, initial_potential, propagation, stateful)
+    build = Builder(model, x, timesteps, percentile, initial_potential, propagation, stateful)
     (source,) = model.inputs
     shape = source.shape
     if encoding is None:
@@ -135,14 +137,24 @@ class Builder:
 
     Attributes:
         path: name of the layer that is being converted, for what takes its place.
+        dtype: policy of new layers, that of the first layer of the source.
         stateful: whether its layers carry their states from call to call.
     """
 
-    def __init__(self, record, timesteps, percentile, initial_potential, propagation, stateful):
+    def __init__(
+        self, model, record, timesteps, percentile, initial_potential, propagation, stateful
+    ):
         self.record, self.timesteps, self.percentile = record, timesteps, percentile
         self.initial_potential, self.propagation = initial_potential, propagation
         self.stateful, self.path = stateful, None
-        self._names = {}
+        self.dtype = next(
+            layer.dtype_policy
+            for layer in model.layers
+            if not isinstance(layer, keras.layers.InputLayer)
+        )
+        # Names of the source are for what takes the place of its layers.
+        self._reserved = {one.name for one in (*model.operations, *model.layers)}
+        self._taken = set()
 
     def encoded(self, inputs, encoding, seed):
         """The signal of the input."""
@@ -151,20 +163,30 @@ class Builder:
         size = self.record.inputs.largest
         if size == 0:
             raise ValueError("Poisson input needs data that are not all 0; received zeros only.")
-        return Signal(PoissonEncoder(self.timesteps, size, seed)(inputs), size, True)
+        encoder = PoissonEncoder(self.timesteps, size, seed, dtype=self.dtype)
+        return Signal(encoder(inputs), size, True)
 
     def name(self, suffix=""):
         """A name for a new layer, after the one that it takes the place of."""
-        name = f"{self.path.replace('#', '_')}{suffix}"
-        self._names[name] = self._names.get(name, 0) + 1
-        return name if self._names[name] == 1 else f"{name}_{self._names[name]}"
+        own = self.path in self._reserved and not suffix
+        return self.unique(f"{self.path.replace('#', '_')}{suffix}", own)
+
+    def unique(self, wanted, own=False):
+        """The name, with a number if it is taken; `own`: it is that of the layer in the source."""
+        others = self._taken | (self._reserved - {wanted} if own else self._reserved)
+        numbered = (f"{wanted}_{number}" for number in itertools.count(2))
+        name = next(one for one in itertools.chain([wanted], numbered) if one not in others)
+        self._taken.add(name)
+        return name
 
     def call(self, layer, *signals):
         """Run a layer on signals, at every step if they are timed; the tensor."""
         tensors = [signal.tensor for signal in signals]
         tensors = tensors[0] if len(tensors) == 1 else tensors
         timed = signals[0].timed and not isinstance(layer, _OF_ANY_RANK)
-        return EachStep(layer, name=layer.name)(tensors) if timed else layer(tensors)
+        if timed:
+            layer = EachStep(layer, name=layer.name, dtype=layer.dtype_policy)
+        return layer(tensors)
 
     def linear(self, linear, signal):
         """A layer of weights behind a signal."""
@@ -192,6 +214,7 @@ class Builder:
             self.initial_potential,
             stateful=self.stateful,
             name=self.name("_if"),
+            dtype=self.dtype,
         )
         return Signal(neurons(signal.tensor), lam, True)
 
@@ -199,14 +222,14 @@ class Builder:
         """The signal at every step."""
         if signal.timed:
             return signal
-        repeat = RepeatSteps(self.timesteps, name=self.name("_steps"))
+        repeat = RepeatSteps(self.timesteps, name=self.name("_steps"), dtype=self.dtype)
         return signal.new(repeat(signal.tensor), timed=True)
 
     def delayed(self, signal):
         """The signal a step later, if layers run one behind the other."""
         if not signal.timed or self.propagation == "one-step":
             return signal
-        delay = Delay(stateful=self.stateful, name=self.name("_delay"))
+        delay = Delay(stateful=self.stateful, name=self.name("_delay"), dtype=self.dtype)
         return signal.new(delay(signal.tensor))
 
     def with_one_scale(self, signal, scale=None):
@@ -214,7 +237,8 @@ class Builder:
         if signal.has_one_scale and scale in (None, signal.scale):
             return signal
         scale = 1.0 if scale is None else scale
-        rescale = Scale(np.asarray(signal.scale) / scale, name=self.name("_scale"))
+        factor, name = np.asarray(signal.scale) / scale, self.name("_scale")
+        rescale = Scale(factor, name=name, dtype=self.dtype)
         return signal.new(rescale(signal.tensor), scale=scale)
 
     def equally_timed(self, signals):
@@ -238,7 +262,7 @@ class Builder:
             if not missing:
                 return signal
             shape = (*(1,) * missing, *signal.tensor.shape[1 + signal.timed :])
-            axes = keras.layers.Reshape(shape, name=self.name("_axes"))
+            axes = keras.layers.Reshape(shape, name=self.name("_axes"), dtype=self.dtype)
             return signal.new(self.call(axes, signal))
 
         return [widened(signal) for signal in signals]
@@ -247,10 +271,11 @@ class Builder:
         """The sums of the outputs, in the units of the source network."""
         signal = self.delayed(self.timed(signal))
         # Of T large outputs, so that half precision would not do.
-        sums = Accumulate(stateful=self.stateful, name="sums", dtype="float32")(signal.tensor)
+        name = self.unique("sums")
+        sums = Accumulate(stateful=self.stateful, name=name, dtype="float32")(signal.tensor)
         if signal.has_one_scale and signal.scale == 1.0:
             return sums
-        return Scale(signal.scale, name="logits", dtype="float32")(sums)
+        return Scale(signal.scale, name=self.unique("logits"), dtype="float32")(sums)
 
 
 # Layers that act alike on tensors with and without a time axis.

@@ -10,7 +10,7 @@ from hybrid_lmu.accounting.cells import class_key
 from hybrid_lmu.conversion.graph import as_functional, copy_layer, describe, rebuild
 from hybrid_lmu.conversion.hybrid_rules import copy_lmu, discretizer_of, non_spiking
 from hybrid_lmu.discrete_system import DiscreteSystem
-from hybrid_lmu.traversal import freeze
+from hybrid_lmu.traversal import copy_weights, freeze
 
 _LMU = ("hybrid_lmu", "HybridLMU")
 # Options that `keras_lmu.LMU` has not, with the value that does without them.
@@ -70,7 +70,7 @@ def to_keras_lmu(model):
             _check_system(layer, inner)
             copy_lmu(layer.cell, inner)
         else:
-            new.set_weights(layer.get_weights())
+            copy_weights(layer, new)
     if not any(class_key(layer) == _LMU for layer, _ in made.values()):
         names = [describe(layer) for layer in model.layers]
         raise ValueError(f"`model` must have a HybridLMU; its layers are {', '.join(names)}.")

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 import keras
 import numpy as np
 
-from hybrid_lmu.traversal import all_layers
+from hybrid_lmu.traversal import all_layers, copy_weights
 from hybrid_lmu.weights.quantized_weights import QuantizedWeights, as_patterns, matches
 from hybrid_lmu.weights.sum_of_sigmoids import SumOfSigmoids
 
@@ -91,7 +91,7 @@ def quantize_weights(
             new.layer.set_weights(old.get_weights())
             new.prepare()
         else:
-            new.set_weights(old.get_weights())
+            copy_weights(old, new)
     return result
 
 
@@ -130,7 +130,7 @@ def with_inference(model, inference):
             "'soft' with SumOfSigmoids, 'mode' or 'sample' with Bernoulli; received: "
             f"{inference!r}"
         )
-    result.set_weights(model.get_weights())
+    copy_weights(model, result)
     return result
 
 
