@@ -392,5 +392,5 @@ def test_weights_move_between_spiking_and_non_spiking(tmp_path):
 
 def test_wrong_number_of_states():
     layer = lmu()
-    with pytest.raises(ValueError, match=r"`initial_state` of 4 tensors of sizes .*; received 1"):
+    with pytest.raises(ValueError, match=r"of 4 tensors \(\[batch, .*\); received 1"):
         layer(x, initial_state=[np.zeros((3, 5), "float32")])
