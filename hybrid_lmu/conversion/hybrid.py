@@ -140,9 +140,9 @@ def _converted(model, resolution, per, exempt, seed):
             if layer.name not in made:
                 made[layer.name] = *new_layers(layer), layer.trainable
             parts, _, is_new, _ = made[layer.name]
-        if is_new and any(x is not None for x in (*args[1:], kwargs.get("initial_state"))):
-            raise starts_elsewhere(layer)
         if is_new:
+            if any(x is not None for x in (*args[1:], kwargs.get("initial_state"))):
+                raise starts_elsewhere(layer)
             args = [without_mask(layer, x) for x in args]
         output = parts[0](*args, **kwargs)
         for one in parts[1:]:

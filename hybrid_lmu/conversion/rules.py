@@ -139,7 +139,7 @@ def _normalization(build, layer, signal):
         return build.linear(linear.then(gain, offset), before)
     # Behind a sum or a pooling: a layer of its own, one multiplication a channel.
     signal = build.with_one_scale(signal)
-    copy = copy_layer(layer, name=build.name(), trainable=False, scale=True, center=True)
+    copy = build.copy(layer, trainable=False, scale=True, center=True)
     tensor = build.call(copy, signal)
     # gain * x + offset / scale, as a normalization of mean 0 and variance 1.
     values = {"gamma": gain, "beta": offset / signal.scale, "moving_mean": 0.0 * gain,
@@ -168,7 +168,7 @@ def _moved(build, layer, signal):
     if class_key(layer)[1] == "Reshape":
         signal = build.with_one_scale(signal)
     scale = signal.scale
-    tensor = build.call(copy_layer(layer, name=build.name()), signal)
+    tensor = build.call(build.copy(layer), signal)
     if not signal.has_one_scale:
         scale = np.tile(scale, tensor.shape[-1] // len(scale))
     return signal.new(tensor, scale=scale)
@@ -179,24 +179,23 @@ def _moved(build, layer, signal):
                "ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "UpSampling2D")  # fmt: skip
 def _linear_by_channel(build, layer, signal):
     signal = build.delayed(signal) if "Pooling" in class_key(layer)[1] else signal
-    return signal.new(build.call(copy_layer(layer, name=build.name()), signal))
+    return signal.new(build.call(build.copy(layer), signal))
 
 
 @register_rule("keras", "MaxPooling1D", "MaxPooling2D", "MaxPooling3D",
                "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D")  # fmt: skip
 def _max_pooling(build, layer, signal):
     if not signal.timed:
-        return signal.new(build.call(copy_layer(layer, name=build.name()), signal))
+        return signal.new(build.call(build.copy(layer), signal))
     signal = build.delayed(signal)
-    options = {"stateful": build.stateful, "name": build.name(), "dtype": build.dtype}
-    pool = MaxPoolSums(copy_layer(layer), **options)
+    pool = MaxPoolSums(copy_layer(layer), stateful=build.stateful, **build.options())
     return signal.new(pool(signal.tensor))
 
 
 @register_rule("keras", "Add", "Average")
 def _sum(build, layer, *signals):
     signals = build.of_one_rank(build.alike(signals))
-    return signals[0].new(build.call(copy_layer(layer, name=build.name()), *signals))
+    return signals[0].new(build.call(build.copy(layer), *signals))
 
 
 @register_rule("keras", "Concatenate")
@@ -206,14 +205,14 @@ def _concatenate(build, layer, *signals):
     if layer.axis not in (-1, rank - 1):
         signals = build.alike(signals)
         axis = layer.axis + (signals[0].timed and layer.axis > 0)
-        copy = copy_layer(layer, name=build.name(), axis=axis)
+        copy = build.copy(layer, axis=axis)
         return signals[0].new(copy([s.tensor for s in signals]))
     sizes = [s.tensor.shape[-1] for s in signals]
     scale = np.concatenate(
         [np.broadcast_to(s.scale, (n,)) for s, n in zip(signals, sizes, strict=True)]
     )
     scale = scale[0] if np.ptp(scale) == 0 else scale
-    tensor = copy_layer(layer, name=build.name(), axis=-1)([s.tensor for s in signals])
+    tensor = build.copy(layer, axis=-1)([s.tensor for s in signals])
     return signals[0].new(tensor, scale=scale)
 
 
@@ -224,7 +223,7 @@ def _of_the_input(build, layer, signal):
             f"Layer {describe(layer)} must be at the analog input of the network, before any "
             "neurons; expected encoding='analog'."
         )
-    copy = copy_layer(layer, name=build.name())
+    copy = build.copy(layer)
     tensor = copy(build.with_one_scale(signal, 1.0).tensor)
     copy_weights(layer, copy)
     return Signal(tensor)

@@ -7,7 +7,7 @@ import numpy as np
 
 from hybrid_lmu.checks import check_choice, check_positive_integer
 from hybrid_lmu.conversion.activations import ActivationRecord, record_activations
-from hybrid_lmu.conversion.graph import as_functional, describe, rebuild
+from hybrid_lmu.conversion.graph import as_functional, copy_layer, describe, rebuild
 from hybrid_lmu.conversion.over_time import (
     Accumulate,
     Delay,
@@ -168,16 +168,23 @@ class Builder:
 
     def name(self, suffix=""):
         """A name for a new layer, after the one that it takes the place of."""
-        own = self.path in self._reserved and not suffix
-        return self.unique(f"{self.path.replace('#', '_')}{suffix}", own)
+        return self.unique(f"{self.path.replace('#', '_')}{suffix}")
 
-    def unique(self, wanted, own=False):
-        """The name, with a number if it is taken; `own`: it is that of the layer in the source."""
-        others = self._taken | (self._reserved - {wanted} if own else self._reserved)
+    def unique(self, wanted):
+        """The name, with a number if it is taken, or that of another layer of the source."""
+        others = self._taken | self._reserved - {self.path}
         numbered = (f"{wanted}_{number}" for number in itertools.count(2))
         name = next(one for one in itertools.chain([wanted], numbered) if one not in others)
         self._taken.add(name)
         return name
+
+    def options(self, suffix=""):
+        """Name and dtype of a new layer."""
+        return {"name": self.name(suffix), "dtype": self.dtype}
+
+    def copy(self, layer, **changes):
+        """A copy of a layer of the source, to take its place."""
+        return copy_layer(layer, name=self.name(), **changes)
 
     def call(self, layer, *signals):
         """Run a layer on signals, at every step if they are timed; the tensor."""
@@ -213,8 +220,7 @@ class Builder:
             threshold.tolist(),
             self.initial_potential,
             stateful=self.stateful,
-            name=self.name("_if"),
-            dtype=self.dtype,
+            **self.options("_if"),
         )
         return Signal(neurons(signal.tensor), lam, True)
 
@@ -222,14 +228,14 @@ class Builder:
         """The signal at every step."""
         if signal.timed:
             return signal
-        repeat = RepeatSteps(self.timesteps, name=self.name("_steps"), dtype=self.dtype)
+        repeat = RepeatSteps(self.timesteps, **self.options("_steps"))
         return signal.new(repeat(signal.tensor), timed=True)
 
     def delayed(self, signal):
         """The signal a step later, if layers run one behind the other."""
         if not signal.timed or self.propagation == "one-step":
             return signal
-        delay = Delay(stateful=self.stateful, name=self.name("_delay"), dtype=self.dtype)
+        delay = Delay(stateful=self.stateful, **self.options("_delay"))
         return signal.new(delay(signal.tensor))
 
     def with_one_scale(self, signal, scale=None):
@@ -237,8 +243,7 @@ class Builder:
         if signal.has_one_scale and scale in (None, signal.scale):
             return signal
         scale = 1.0 if scale is None else scale
-        factor, name = np.asarray(signal.scale) / scale, self.name("_scale")
-        rescale = Scale(factor, name=name, dtype=self.dtype)
+        rescale = Scale(np.asarray(signal.scale) / scale, **self.options("_scale"))
         return signal.new(rescale(signal.tensor), scale=scale)
 
     def equally_timed(self, signals):
@@ -262,7 +267,7 @@ class Builder:
             if not missing:
                 return signal
             shape = (*(1,) * missing, *signal.tensor.shape[1 + signal.timed :])
-            axes = keras.layers.Reshape(shape, name=self.name("_axes"), dtype=self.dtype)
+            axes = keras.layers.Reshape(shape, **self.options("_axes"))
             return signal.new(self.call(axes, signal))
 
         return [widened(signal) for signal in signals]
