@@ -194,7 +194,7 @@ class HybridRNN(CarriedState, keras.layers.RNN):
 def _avoid_xla(layer):
     """Tell Keras that this layer should not be compiled by XLA.
 
-    XLA on TensorFlow needs up to ten times longer than TensorFlow alone for the gradient of a loop
+    XLA on TensorFlow needs several times longer than TensorFlow alone for the gradient of a loop
     that returns all steps (an LSTM of 212 units, 784 steps, on a CPU: 3.7 s and 0.43 s; records of
     `python -m evaluation.benchmark` in evaluation/results/speed).
     """
