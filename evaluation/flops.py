@@ -1,7 +1,7 @@
 """Multiply-adds of the products that a training step executes, and the machine's rate for them.
 
 Counted are matrix products of the timed layer, forward and backward, as the paths of
-`hybrid_lmu.memory`, `hybrid_lmu.loops` and Keras's cells run them; elementwise work, the readout
+`hybrid_lmu.memory`, `hybrid_lmu.cells` and Keras's cells run them; elementwise work, the readout
 and the optimizer are not. A product whose two factors both need a gradient costs three times its
 forward part, one with a constant factor (the matrices of the memory) twice. With B samples,
 T steps, order O, U units, chunks of C steps, n = ceil(T / C) of them, N = n C (forward):
@@ -21,7 +21,7 @@ import time
 import keras
 import numpy as np
 
-from hybrid_lmu import chunks
+from hybrid_lmu.memory import _chunks as chunks
 
 
 def memory_forward(s, every):

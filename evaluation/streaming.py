@@ -14,7 +14,8 @@ import numpy as np
 
 from evaluation.cases import KERAS_LMU, hybrid_arguments, lmu_arguments
 from evaluation.registry import case
-from hybrid_lmu import HybridLMUCell, legendre
+from hybrid_lmu import HybridLMUCell
+from hybrid_lmu.memory import legendre
 
 CALLS = 200  # in one timing: a single one is too short for the clock
 

@@ -5,8 +5,8 @@ import numpy as np
 
 import hybrid_lmu
 from hybrid_lmu import weights
+from hybrid_lmu._internal.traversal import all_layers
 from hybrid_lmu.accounting import activity_report
-from hybrid_lmu.traversal import all_layers
 from training.config import RunConfig
 from training.data import EpochBatches, SetEpoch
 from training.distribution import device_scope

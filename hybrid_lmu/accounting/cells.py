@@ -12,8 +12,8 @@ are in `GATES`, 3 per unit and step: ``f*c``, ``i*g``, ``o*tanh(c)`` and ``r*h``
 
 from keras import ops
 
-from hybrid_lmu import legendre
 from hybrid_lmu.accounting.signals import Meeting, Signal, matrix
+from hybrid_lmu.memory import legendre
 
 CELLS = {}
 GATES = {("keras", "LSTMCell"): 3, ("keras", "GRUCell"): 3}

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from hybrid_lmu.weights.models import quantized_layers
+from hybrid_lmu.weights._models import quantized_layers
 
 _LARGEST_CODEBOOK = 256
 

@@ -13,6 +13,7 @@ import contextlib
 import keras
 import numpy as np
 
+from hybrid_lmu._internal.traversal import sublayers
 from hybrid_lmu.accounting.cells import unknown
 from hybrid_lmu.accounting.exclusions import (
     operations,
@@ -27,7 +28,6 @@ from hybrid_lmu.accounting.watched import (
     watched_layer,
     watched_operation,
 )
-from hybrid_lmu.traversal import sublayers
 
 
 def batches(x, batch_size):

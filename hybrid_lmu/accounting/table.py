@@ -51,7 +51,7 @@ def summary(report):
         if row["structured_operations"] is not None:
             lines += _wrapped(
                 f"{row['name']}: {row['structured_operations']:,.0f} operations in the form of "
-                "hybrid_lmu.legendre.structured_step (O(order)) in place of the MACs of A and B"
+                "legendre.structured_step (O(order)) in place of the MACs of A and B"
             )
     lines += ["", *(line for text in _EXCLUSIONS for line in _wrapped(text))]
     if report.not_counted:

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from keras import ops
 
-from hybrid_lmu import legendre
 from hybrid_lmu.accounting.cells import (
     INSIDE,
     cell_pairs,
@@ -25,6 +24,7 @@ from hybrid_lmu.accounting.signals import (
     prefixed,
     resolution_of,
 )
+from hybrid_lmu.memory import legendre
 
 
 def policies(cell):

@@ -5,10 +5,10 @@
 activities; `to_keras_lmu` is the way back to keras-lmu.
 """
 
-from hybrid_lmu.conversion.activations import ActivationRecord, record_activations
-from hybrid_lmu.conversion.histogram import StreamingHistogram
-from hybrid_lmu.conversion.hybrid import to_hybrid
-from hybrid_lmu.conversion.over_time import (
+from hybrid_lmu.conversion._activations import ActivationRecord, record_activations
+from hybrid_lmu.conversion._histogram import StreamingHistogram
+from hybrid_lmu.conversion._hybrid import to_hybrid
+from hybrid_lmu.conversion._over_time import (
     Accumulate,
     Delay,
     MaxPoolSums,
@@ -16,17 +16,17 @@ from hybrid_lmu.conversion.over_time import (
     RepeatSteps,
     Scale,
 )
-from hybrid_lmu.conversion.rules import register_rule
-from hybrid_lmu.conversion.search import (
+from hybrid_lmu.conversion._rules import register_rule
+from hybrid_lmu.conversion._search import (
     EXIT_RULES,
     PERCENTILES,
     OperatingPoint,
     search_exit,
     search_percentile,
 )
-from hybrid_lmu.conversion.simulation import Exit, Simulation, early_exit, simulate
-from hybrid_lmu.conversion.spiking import reset_states, to_spiking
-from hybrid_lmu.conversion.to_keras_lmu import to_keras_lmu
+from hybrid_lmu.conversion._simulation import Exit, Simulation, early_exit, simulate
+from hybrid_lmu.conversion._spiking import reset_states, to_spiking
+from hybrid_lmu.conversion._to_keras_lmu import to_keras_lmu
 
 __all__ = [
     "Accumulate",

@@ -15,8 +15,8 @@ import math
 import keras
 from keras import ops
 
-from hybrid_lmu.checks import check_positive
-from hybrid_lmu.gradients import custom_gradient
+from hybrid_lmu._internal.checks import check_positive
+from hybrid_lmu._internal.gradients import custom_gradient
 
 
 class Surrogate(abc.ABC):

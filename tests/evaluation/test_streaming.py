@@ -4,7 +4,8 @@ import pytest
 
 from evaluation.registry import CASES, GROUPS, Case, Sizes
 from evaluation.streaming import compiled, initial_states, prepare_cell
-from hybrid_lmu import LegendreMemory, LegendreMemoryCell, legendre
+from hybrid_lmu import LegendreMemory, LegendreMemoryCell
+from hybrid_lmu.memory import legendre
 
 SIZES = Sizes(batch=1, timesteps=40, order=5, units=3)
 

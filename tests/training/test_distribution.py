@@ -4,8 +4,8 @@ import sys
 import keras
 import numpy as np
 import pytest
-from training_process import ROOT, environment, read, train
 
+from tests.training.training_process import ROOT, environment, read, train
 from training.distribution import device_scope
 from training.errors import TrainingError
 

@@ -3,12 +3,12 @@ import os
 import tempfile
 from pathlib import Path
 
-import event_writers as writers
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tests.training.event_writers as writers
 from training.cli import SHARED_DATA
 from training.errors import BrokenData, DataNotFound
 from training.events import read_aedat2, read_aedat3, read_atis, read_trials

@@ -2,11 +2,11 @@ import dataclasses
 import os
 from pathlib import Path
 
-import event_writers as writers
 import keras
 import numpy as np
 import pytest
 
+import tests.training.event_writers as writers
 from training import bisnn
 from training.cli import SHARED_DATA
 from training.data import EpochBatches

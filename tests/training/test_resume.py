@@ -2,8 +2,8 @@ import zipfile
 
 import numpy as np
 import pytest
-from training_process import read, train, train_and_kill
 
+from tests.training.training_process import read, train, train_and_kill
 from training.runfolder import CHECKPOINTS, RunFolder
 
 

@@ -1,0 +1,1 @@
+"""Helpers of this package; nothing here is public."""

@@ -1,0 +1,1 @@
+"""Recurrent cells and layers with quantized activity, around any cell of Keras."""

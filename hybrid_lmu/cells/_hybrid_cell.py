@@ -1,0 +1,312 @@
+"""HybridCell: any recurrent cell of Keras, with quantized activity inside the recurrence."""
+
+import inspect
+
+import keras
+from keras import ops, tree
+
+from hybrid_lmu._internal.checks import check_choice, check_no_other
+from hybrid_lmu.cells import _keras_cells as loops
+from hybrid_lmu.cells._rnn import Float32StateCell, as_list, zeros
+from hybrid_lmu.quantizers._sigma_delta import SigmaDeltaQuantizer
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class HybridCell(Float32StateCell):
+    """Wrap a recurrent cell so that its output and recurrent input are the quantized activity.
+
+    With the wrapped cell ``h_t, s_t = cell(x_t, [y_{t-1}, ...])`` and the quantizer
+    ``v <- v + w h_t; n_t = floor(v); v <- v - n_t`` the output is ``y_t = n_t / w``. Every state of
+    the cell that *is* its output (the same tensor: ``h`` of SimpleRNN, GRU and LSTM) is replaced by
+    ``y_t``. Other states, such as ``c`` of an LSTM, stay as they are. The diffusion error ``v``
+    becomes one more state, the last one.
+
+    The state of a GRU does two things in ``h_t = z_t h_{t-1} + (1 - z_t) g_t``: it is carried over,
+    and it meets the weights of its gates and of ``g_t``. With ``carry="exact"`` only the weights
+    get ``y_{t-1}``, and ``h_{t-1}`` is carried over as it is, in a second state: errors of
+    quantization do not add up in it (those of a half-precision cell do, as in the GRU itself).
+
+    Args:
+        cell: any Keras recurrent cell (`SimpleRNNCell`, `GRUCell`, `LSTMCell`, your own), or a
+            feed-forward layer with an attribute `units`, which is then a cell without recurrence
+            whose single state is its last output.
+        resolution: ``w``: levels per unit of activity per step; scalar, one per unit, or ``None``
+            for non-spiking, with the states of the wrapped cell and no other. Default 1.
+        initial_error: ``v_0``, see `hybrid_lmu.SigmaDeltaQuantizer`. Default ``"uniform"``.
+        seed: seed of the uniform draw.
+        quantizer: a quantizer in place of the three arguments before: `SigmaDeltaQuantizer`,
+            `RoundingQuantizer`, `StochasticQuantizer`, or one of your own.
+        output_state: index of the state that is the output of `cell`, for a cell that returns a
+            copy of it; ``None`` (default) finds it as said above; ``-1`` quantizes the output
+            only and leaves the recurrence alone.
+        carry: what a `GRUCell` carries over: ``"quantized"`` (default), ``y_{t-1}``, with which all
+            that it keeps are counts and errors; or ``"exact"``, ``h_{t-1}``.
+
+    `keras.layers.RNN` runs it, and `hybrid_lmu.HybridRNN`, which keeps the states exact under mixed
+    precision and draws a new initial error in `reset_state()`.
+
+    A masked step repeats the last output, as Keras assumes that the first state holds it.
+
+    Example:
+
+    >>> rnn = keras.layers.RNN(HybridCell(keras.layers.LSTMCell(8), resolution=4))
+    >>> tuple(rnn(np.ones((2, 10, 3), "float32")).shape)
+    (2, 8)
+
+    Raises:
+        ValueError: if no state of the cell is its output and `output_state` is not given; for an
+            exact carry of another cell than a `GRUCell` (a subclass, one with recurrent dropout,
+            ``implementation=1``, or a regularizer of its activity), or with `output_state`.
+
+    Source: the wish of nengo/keras-spiking#13; the quantizer is that of Voelker, Rasmussen &
+    Eliasmith (2020), arXiv:2002.03553. The exact carry is ours, after its exact feedback.
+    """
+
+    def __init__(
+        self,
+        cell,
+        resolution=1.0,
+        initial_error="uniform",
+        seed=None,
+        output_state=None,
+        quantizer=None,
+        carry="quantized",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not isinstance(cell, keras.layers.Layer):
+            raise ValueError(f"`cell` must be a Keras cell or layer; received: {cell!r}")
+        self.cell = cell
+        self.output_state = output_state
+        self.carry = check_choice("carry", carry, ("quantized", "exact"))
+        if carry == "exact":
+            _check_can_carry(cell, output_state)
+        check_no_other(
+            "quantizer",
+            quantizer,
+            resolution=(resolution, 1.0),
+            initial_error=(initial_error, "uniform"),
+            seed=(seed, None),
+        )
+        self._given_quantizer = quantizer is not None
+        self.quantizer = quantizer or SigmaDeltaQuantizer(
+            None, resolution, initial_error, seed, dtype="float32", name="quantizer"
+        )
+        self.output_size = _output_size(cell)
+        self.recurrent = hasattr(cell, "state_size")
+        inner = as_list(cell.state_size if self.recurrent else self.output_size)
+        if not all(isinstance(size, int) for size in inner):
+            raise ValueError(
+                f"`{cell.name}` ({type(cell).__name__}) has nested states; expected sizes, "
+                f"received {inner}. In a StackedRNNCells, wrap each cell by itself."
+            )
+        if output_state is not None and not -1 <= output_state < len(inner):
+            raise ValueError(
+                f"`output_state` must be None, -1 or the index of one of {len(inner)} states; "
+                f"received: {output_state!r}"
+            )
+        carried = [self.output_size] * (carry == "exact")
+        error = [self.output_size] * self.quantizer.spiking
+        self.state_size = inner + carried + error
+
+    @property
+    def takes_sequences(self):
+        """Whether `sequence` is more than a loop over steps."""
+        return not self.recurrent or loops.can_project(self.cell)
+
+    @property
+    def needs_gradient_of_loop(self):
+        return self.recurrent and not self._has_adjoint(training=True)
+
+    def _has_adjoint(self, training):
+        own = loops.has_adjoint(self.cell, training) and self.output_state in (None, 0)
+        return own and self.quantizer.linear
+
+    def build(self, input_shape):
+        if not self.cell.built:
+            self.cell.build(input_shape)
+        self.quantizer.build((None, self.output_size))
+
+    def call(self, inputs, states, training=False):
+        if self.carry == "exact":
+            z = loops.project(self.cell, ops.expand_dims(inputs, 1), training)
+            return self.after_projection(z[:, 0], states, training)
+        inner, error = self._split(states)
+        if self.recurrent:
+            output, inner = call_layer(self.cell, inputs, inner, training=training)
+            inner = as_list(inner)
+        else:
+            output = call_layer(self.cell, inputs, training=training)
+            inner = [output]
+        return self._emit(output, inner, error)
+
+    def after_projection(self, z, states, training):
+        """A step whose input is already multiplied with the kernel of the wrapped cell."""
+        inner, error = self._split(states)
+        output, inner = loops.advance(self.cell, z, inner, training)
+        return self._emit(output, inner, error)
+
+    def _emit(self, output, inner, error):
+        y, error = self.quantizer.step(output, error)
+        inner = self._to_state(self._feed_back(inner, output, y))
+        return y, inner + ([error] if self.quantizer.spiking else [])
+
+    def sequence(self, inputs, states, training=False):
+        """Return ``(outputs, states)`` of a whole sequence, what a loop over steps would.
+
+        A feed-forward cell computes all steps at once. `SimpleRNNCell`, `GRUCell` and `LSTMCell`
+        loop with the product of the input taken out of the loop, other cells step by step.
+
+        Args:
+            inputs: [batch, time, features].
+            states: as for a step.
+        """
+        inner, error = self._split(states)
+        if not self.recurrent:
+            shape = ops.shape(inputs)
+            flat = ops.reshape(inputs, (-1, shape[-1]))
+            outputs = call_layer(self.cell, flat, training=training)
+            outputs = ops.reshape(outputs, (-1, shape[1], self.output_size))
+            y, error = self.quantizer.sequence(outputs, error)
+        elif self._has_adjoint(training):
+            z = loops.project(self.cell, inputs, training)
+            y, error = loops.simple_rnn(self.cell, z, inner[0], error, self.quantizer)
+        else:
+            return self._loop(inputs, states, training)
+        states = self._to_state([y[:, -1]])
+        return y, states + ([error] if self.quantizer.spiking else [])
+
+    def _loop(self, inputs, states, training):
+        step = self
+        if loops.can_project(self.cell):
+            inputs = loops.project(self.cell, inputs, training)
+            step = _AfterProjection(self)
+        rnn = keras.layers.RNN(step, return_sequences=True, name="loop")
+        _, outputs, states = rnn.inner_loop(inputs, states, None, training)
+        return outputs, list(states)
+
+    def _split(self, states):
+        states = list(states)
+        return (states[:-1], states[-1]) if self.quantizer.spiking else (states, None)
+
+    def _to_state(self, states):
+        return tree.map_structure(lambda s: ops.cast(s, self.compute_dtype), states)
+
+    def _feed_back(self, states, output, y):
+        if self.carry == "exact":
+            return [y, output]
+        if self.output_state is not None:
+            if self.output_state >= 0:
+                states[self.output_state] = y
+            return states
+        fed_back = [state is output for state in tree.flatten(states)]
+        if not any(fed_back):
+            raise ValueError(
+                f"None of the states that `{self.cell.name}` ({type(self.cell).__name__}) returns "
+                "is its output, so what to feed back is not known. Expected `output_state`: the "
+                "index of the state that equals the output, or -1 to quantize the output only."
+            )
+        return tree.map_structure(lambda state: y if state is output else state, states)
+
+    def get_initial_state(self, batch_size=None):
+        states = zeros(self.state_size[:1], batch_size, self.compute_dtype)
+        if self.recurrent:
+            states = initial_state(self.cell, batch_size)
+        if self.carry == "exact":
+            states = [*states, ops.copy(states[0])]  # two states are never one tensor
+        states = self._to_state(states)
+        if self.quantizer.spiking:
+            error = self.quantizer.get_initial_error((batch_size, self.output_size))
+            states.append(ops.cast(error, self.compute_dtype))
+        return states
+
+    def get_dropout_mask(self, step_input):
+        if hasattr(self.cell, "get_dropout_mask"):
+            self.cell.get_dropout_mask(ops.cast(step_input, self.cell.compute_dtype))
+
+    def get_recurrent_dropout_mask(self, step_input):
+        if hasattr(self.cell, "get_recurrent_dropout_mask"):
+            self.cell.get_recurrent_dropout_mask(ops.cast(step_input, self.cell.compute_dtype))
+
+    def reset_dropout_mask(self):
+        if hasattr(self.cell, "reset_dropout_mask"):
+            self.cell.reset_dropout_mask()
+
+    def reset_recurrent_dropout_mask(self):
+        if hasattr(self.cell, "reset_recurrent_dropout_mask"):
+            self.cell.reset_recurrent_dropout_mask()
+
+    def get_config(self):
+        config = {
+            **super().get_config(),
+            "cell": keras.saving.serialize_keras_object(self.cell),
+            "output_state": self.output_state,
+            "carry": self.carry,
+        }
+        if self._given_quantizer:
+            config["quantizer"] = keras.saving.serialize_keras_object(self.quantizer)
+            return config
+        quantizer, own = self.quantizer.get_config(), ("resolution", "initial_error", "seed")
+        return {**config, **{key: quantizer[key] for key in own}}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**with_objects(config, ("cell", "quantizer"), custom_objects))
+
+
+class _AfterProjection(keras.layers.Layer):
+    """A `HybridCell` whose input is already multiplied with the kernel of its cell."""
+
+    def __init__(self, cell):
+        super().__init__(autocast=False, dtype=cell.dtype_policy)
+        self.cell, self.state_size = cell, cell.state_size
+
+    def call(self, z, states, training=False):
+        return self.cell.after_projection(z, states, training)
+
+
+def with_objects(config, names, custom_objects):
+    """The configuration with the objects of those names made again, as far as it has them."""
+    make = keras.saving.deserialize_keras_object
+    found = [name for name in names if config.get(name) is not None]
+    return {**config, **{n: make(config[n], custom_objects=custom_objects) for n in found}}
+
+
+def call_layer(layer, *args, training, **kwargs):
+    """Call a layer, with `training` if it takes that."""
+    if "training" in inspect.signature(layer.call).parameters:
+        kwargs["training"] = training
+    return layer(*args, **kwargs)
+
+
+def initial_state(cell, batch_size):
+    """The initial state of any Keras cell, as a list."""
+    if hasattr(cell, "get_initial_state"):
+        return as_list(cell.get_initial_state(batch_size=batch_size))
+    return zeros(cell.state_size, batch_size, cell.compute_dtype)
+
+
+def _check_can_carry(cell, output_state):
+    if not loops.can_carry(cell):
+        raise ValueError(
+            "`carry='exact'` is for a `keras.layers.GRUCell` without recurrent dropout and "
+            f"activity regularizer, and of implementation 2; received: {cell.name!r} of class "
+            f"{type(cell).__name__}. A SimpleRNN carries nothing, an LSTM its `c`, which is exact."
+        )
+    if output_state is not None:
+        raise ValueError(
+            "`carry='exact'` knows the states of its cell; expected `output_state=None`, "
+            f"received: {output_state!r}"
+        )
+
+
+def _output_size(cell):
+    size = getattr(cell, "output_size", None) or getattr(cell, "units", None)
+    if size is None and hasattr(cell, "state_size"):
+        size = as_list(cell.state_size)[0]
+    if not isinstance(size, int):
+        raise ValueError(
+            f"`{cell.name}` ({type(cell).__name__}) is no recurrent cell (`state_size`) and has no "
+            f"integer `units` or `output_size`; received size: {size!r}"
+        )
+    return size

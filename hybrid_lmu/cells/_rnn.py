@@ -1,0 +1,222 @@
+"""Recurrent cells and layers whose states stay float32 under mixed precision.
+
+`keras.layers.RNN` casts states to the compute dtype of the cell when a call starts and to that of
+the layer when it ends. A diffusion error in half precision would lose counts, and a long memory its
+content. So here both report float32 as compute dtype, which is the dtype of their states, and use
+that of their dtype policy for inputs, products and outputs only.
+"""
+
+import keras
+from keras import ops
+
+from hybrid_lmu._internal.checks import (
+    check_batch_size,
+    check_floating,
+    check_rank,
+    check_state_count,
+)
+from hybrid_lmu._internal.traversal import freeze
+
+_HALF = ("float16", "bfloat16")
+
+
+# The mixin by which `keras.layers.RNN` knows a cell whose dropout masks it has to draw before the
+# loop over time and to drop after it. Keras does not export it, but its public cells carry it.
+_DropoutRNNCell = next(c for c in keras.layers.GRUCell.__mro__ if c.__name__ == "DropoutRNNCell")
+
+
+class Float32StateCell(_DropoutRNNCell, keras.layers.Layer):
+    """A recurrent cell with float32 states (float64 under a float64 policy).
+
+    Attributes:
+        takes_sequences: whether it has a method `sequence` that computes all steps.
+        needs_gradient_of_loop: whether that leaves the gradient of a loop over time to the backend.
+    """
+
+    takes_sequences = False
+    needs_gradient_of_loop = False
+
+    def __init__(self, **kwargs):
+        super().__init__(**{"autocast": False, **kwargs})
+
+    @property
+    def compute_dtype(self):
+        return state_dtype(self.dtype_policy)
+
+    def get_initial_state(self, batch_size=None):
+        return zeros(self.state_size, batch_size, self.compute_dtype)
+
+    def get_dropout_mask(self, step_input):
+        """Draw the masks of the inputs, if there are any and they are not drawn yet."""
+
+    def get_recurrent_dropout_mask(self, step_input):
+        """Draw the masks of the recurrent inputs, likewise."""
+
+    def reset_dropout_mask(self):
+        """Forget the masks of the inputs."""
+
+    def reset_recurrent_dropout_mask(self):
+        """Forget the masks of the recurrent inputs."""
+
+
+class CarriedState:
+    """Mixin of a stateful layer that owns no variables but its carried states.
+
+    They are variables of the layer, so that every backend carries them from batch to batch, but not
+    weights: stateful and stateless layers exchange weights and files.
+    """
+
+    @property
+    def weights(self):
+        own = {id(v) for v in self.carried_states()}
+        return [w for w in super().weights if id(w) not in own]
+
+    def carried_states(self):
+        """The variables that hold the states; none if not stateful."""
+        return []
+
+    def save_own_variables(self, store):
+        """Save nothing: states are not part of a model."""
+
+    def load_own_variables(self, store):
+        """Load nothing, see `save_own_variables`."""
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class HybridRNN(CarriedState, keras.layers.RNN):
+    """`keras.layers.RNN` for a `HybridCell`, with exact states in every setting.
+
+    It differs from `keras.layers.RNN`, which runs a `HybridCell` as well, in this: under mixed
+    precision the states that it returns and carries stay float32 (a diffusion error in half
+    precision loses counts); `reset_state()` draws a new initial state from the cell, where Keras
+    sets zeros; and it is faster with SimpleRNNCell, GRUCell, LSTMCell and feed-forward layers
+    inside a `HybridCell`, whose products with the input are taken out of the loop.
+
+    Args:
+        cell: a `HybridCell` or another cell of this package.
+        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
+            `keras.layers.RNN`.
+
+    Inputs: floating [batch, time, features]. Output: as `keras.layers.RNN`.
+
+    Example:
+
+    >>> layer = HybridRNN(HybridCell(keras.layers.GRUCell(8), resolution=4), stateful=True)
+    >>> tuple(layer(np.ones((2, 10, 3), "float32")).shape)
+    (2, 8)
+    """
+
+    def __init__(self, cell, **kwargs):
+        super().__init__(cell, **{"autocast": False, **kwargs})
+        if self.unroll or getattr(cell, "needs_gradient_of_loop", True):
+            _avoid_xla(self)
+
+    def carried_states(self):
+        return self.states or []
+
+    @property
+    def compute_dtype(self):
+        return state_dtype(self.dtype_policy)
+
+    def build(self, sequences_shape, initial_state_shape=None):
+        check_rank(self, sequences_shape, 3, "[batch, time, features]")
+        self.input_spec = keras.layers.InputSpec(shape=(None, None, sequences_shape[-1]))
+        if not self.cell.built:
+            self.cell.build((sequences_shape[0], *sequences_shape[2:]))
+        self.state_size = as_list(self.cell.state_size)
+        if self.stateful:
+            check_batch_size(self, sequences_shape)
+            self.states = [
+                self.add_weight(
+                    name="state",
+                    shape=state.shape,
+                    initializer=lambda shape, dtype, state=state: state,
+                    dtype=self.compute_dtype,
+                    trainable=False,
+                    autocast=False,
+                )
+                for state in self.get_initial_state(sequences_shape[0])
+            ]
+        if not self.trainable:
+            freeze(self)
+
+    def runs_in_parallel(self, sequences, mask):
+        """Whether the cell gets the whole sequence at once."""
+        whole = getattr(self.cell, "takes_sequences", False)
+        return whole and mask is None and not self.unroll and bool(sequences.shape[1])
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        if self.runs_in_parallel(sequences, mask):
+            if self.go_backwards:
+                sequences = ops.flip(sequences, axis=1)
+            if self.stateful:  # PyTorch: the variables of the states are changed in place
+                initial_state = [ops.copy(state) for state in initial_state]
+            return self.whole(sequences, initial_state, training)
+        return super().inner_loop(sequences, initial_state, mask, training)
+
+    def whole(self, sequences, states, training):
+        """Compute a sequence without mask, of known length: ``(last, outputs, states)``."""
+        outputs, states = self.cell.sequence(sequences, states, training)
+        return outputs[:, -1], outputs, states
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        check_floating(self, sequences)
+        if self.stateful and sequences.shape[0] not in (None, self.states[0].shape[0]):
+            raise ValueError(
+                f"Stateful `{self.name}` was built for a batch size of {self.states[0].shape[0]}; "
+                f"received inputs of shape {tuple(sequences.shape)}."
+            )
+        self._check_state_count(initial_state)
+        dtype = self.dtype_policy.compute_dtype
+        result = super().call(
+            ops.cast(sequences, dtype), initial_state=initial_state, mask=mask, training=training
+        )
+        if self.return_state:
+            return ops.cast(result[0], dtype), *result[1:]
+        return ops.cast(result, dtype)
+
+    def compute_output_spec(self, sequences, initial_state=None, mask=None, training=False):
+        self._check_state_count(initial_state)
+        if not self.runs_in_parallel(sequences, mask):
+            _avoid_xla(self)
+        spec = super().compute_output_spec(sequences, initial_state, mask, training)
+        output = spec[0] if self.return_state else spec
+        output = keras.KerasTensor(output.shape, dtype=self.dtype_policy.compute_dtype)
+        return (output, *spec[1:]) if self.return_state else output
+
+    def _check_state_count(self, states):
+        if states is not None:
+            sizes = [f"[batch, {size}]" for size in self.state_size]
+            check_state_count(self, as_list(states), sizes)
+
+    def reset_state(self):
+        if self.states is not None:
+            fresh = self.get_initial_state(self.states[0].shape[0])
+            for variable, value in zip(self.states, fresh, strict=True):
+                variable.assign(value)
+
+
+def _avoid_xla(layer):
+    """Tell Keras that this layer should not be compiled by XLA.
+
+    XLA on TensorFlow needs several times longer than TensorFlow alone for the gradient of a loop
+    that returns all steps (an LSTM of 212 units, 784 steps, on a CPU: 3.7 s and 0.43 s; records of
+    `python -m evaluation.benchmark` in evaluation/results/speed).
+    """
+    if keras.backend.backend() == "tensorflow":
+        layer.supports_jit = False
+
+
+def state_dtype(policy):
+    """The dtype of states under a dtype policy: float32 where it computes in half precision."""
+    return "float32" if policy.compute_dtype in _HALF else policy.compute_dtype
+
+
+def zeros(sizes, batch_size, dtype):
+    """Zero states of the given sizes, in a list."""
+    return [ops.zeros((batch_size, size), dtype=dtype) for size in as_list(sizes)]
+
+
+def as_list(value):
+    """One state or several, as a list."""
+    return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -1,0 +1,65 @@
+"""What the ReLUs of a trained network put out on data, as histograms."""
+
+import keras
+
+from hybrid_lmu._internal.traversal import copy_weights
+from hybrid_lmu.accounting.record import batches
+from hybrid_lmu.conversion._graph import as_functional, copy_layer, rebuild
+from hybrid_lmu.conversion._histogram import StreamingHistogram
+from hybrid_lmu.conversion._rules import ends_with_relu
+
+
+class ActivationRecord:
+    """Histograms of the activity of each ReLU, ``{name of the layer: StreamingHistogram}``, and of
+    the size of the inputs.
+
+    Attributes:
+        layers: the histograms; a layer that is called again is name#2, and so on.
+        inputs: that of ``|x|``.
+    """
+
+    def __init__(self):
+        self.layers, self.inputs = {}, StreamingHistogram()
+
+
+def record_activations(model, x, batch_size=32):
+    """Run a trained network over data and record what its ReLUs put out.
+
+    Args:
+        model: see `hybrid_lmu.conversion.to_spiking`.
+        x: any amount of data: an array, or anything that yields batches, as for
+            `hybrid_lmu.activity_report`. One histogram a layer is kept, and no activity.
+        batch_size: of arrays.
+
+    Returns:
+        an `ActivationRecord`.
+
+    Raises:
+        ValueError: if the model is of another kind, has no ReLU, or `x` is empty or has NaN.
+    """
+    model = as_functional(model)
+    found, copies = {}, {}
+
+    def visit(layer, path, *args, **kwargs):
+        copy = copies.setdefault(layer.name, copy_layer(layer))
+        output = copy(*args, **kwargs)
+        if ends_with_relu(layer):
+            found[path] = output
+        return output
+
+    copy = rebuild(model, visit)
+    if not found:
+        raise ValueError(
+            f"{model.name!r} has no ReLU to be replaced by spiking neurons; its layers are "
+            f"{[layer.name for layer in model.layers]}."
+        )
+    copy_weights(model, copy)
+    probe = keras.Model(copy.input, list(found.values()))
+    record = ActivationRecord()
+    record.layers = {path: StreamingHistogram() for path in found}
+    for batch in batches(x, batch_size):
+        record.inputs.update(abs(keras.tree.flatten(batch)[0]))
+        outputs = keras.tree.flatten(probe.predict_on_batch(batch))
+        for histogram, values in zip(record.layers.values(), outputs, strict=True):
+            histogram.update(values)
+    return record

@@ -1,0 +1,185 @@
+"""Layers that a spiking network has and its source has not: encoding, delays, sums over time."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from hybrid_lmu._internal.checks import check_positive, check_positive_integer
+from hybrid_lmu.layers._stateful_activation import StatefulActivation
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class RepeatSteps(keras.layers.Layer):
+    """Present the same input at every step: ``y_t = x``, an analog current.
+
+    Args:
+        timesteps: number of steps T; >= 1.
+
+    Inputs: [batch, ...]. Output: [batch, T, ...].
+    """
+
+    def __init__(self, timesteps, **kwargs):
+        super().__init__(**kwargs)
+        self.timesteps = check_positive_integer("timesteps", timesteps)
+
+    def call(self, inputs):
+        return ops.repeat(ops.expand_dims(inputs, 1), self.timesteps, axis=1)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.timesteps, *input_shape[1:])
+
+    def get_config(self):
+        return {**super().get_config(), "timesteps": self.timesteps}
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class PoissonEncoder(keras.layers.Layer):
+    """Spikes at random: at each step +-1 with probability ``min(|x| / scale, 1)``, the sign of x.
+
+    (Bernoulli draws at each step, which is what the field calls Poisson input.)
+
+    Args:
+        timesteps: number of steps T; >= 1.
+        scale: the size that means a spike at every step; > 0. Default 1.
+        seed: seed of the draws.
+
+    Inputs: [batch, ...]. Output: [batch, T, ...], -1, 0 or 1.
+    """
+
+    def __init__(self, timesteps, scale=1.0, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.timesteps = check_positive_integer("timesteps", timesteps)
+        self.scale = check_positive("scale", scale)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs):
+        shape = ops.shape(inputs)
+        drawn = keras.random.uniform(
+            (shape[0], self.timesteps, *shape[1:]), dtype="float32", seed=self.seed_generator
+        )
+        rate = ops.expand_dims(ops.cast(inputs, "float32") / self.scale, 1)
+        spikes = ops.cast(drawn < ops.abs(rate), "float32") * ops.sign(rate)
+        return ops.cast(spikes, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.timesteps, *input_shape[1:])
+
+    def get_config(self):
+        config = {"timesteps": self.timesteps, "scale": self.scale, "seed": self.seed}
+        return {**super().get_config(), **config}
+
+
+class _Carried(StatefulActivation):
+    """A layer of one state of the shape of its input, 0 at first."""
+
+    def build(self, input_shape):
+        self.check_shape(input_shape)
+        if self.stateful:
+            self.add_states(input_shape)
+
+    def initial_states(self, shape):
+        return [ops.zeros(shape, dtype=self.state_dtype)]
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class Delay(_Carried):
+    """``y_t = x_{t-1}``, ``y_1 = 0``: what a layer sees that runs one step behind the one before.
+
+    Inputs, output: [batch, time, ...]. State: the last input. `return_state`, `stateful`: see
+    `hybrid_lmu.neurons.IF`.
+    """
+
+    state_names = ("last input",)
+
+    def sequence(self, inputs, states, mask):
+        first = ops.expand_dims(ops.cast(states[0], inputs.dtype), 1)
+        every = ops.concatenate([first, inputs], axis=1)
+        return every[:, :-1], [ops.cast(every[:, -1], self.state_dtype)]
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class Accumulate(_Carried):
+    """``y_t = x_1 + ... + x_t``: a readout that integrates.
+
+    Inputs, output: [batch, time, ...]. State: the sum, float32. `return_state`, `stateful`: see
+    `hybrid_lmu.neurons.IF`.
+
+    Example:
+
+    >>> [float(y) for y in Accumulate()(np.ones((1, 3, 1), "float32"))[0, :, 0]]
+    [1.0, 2.0, 3.0]
+    """
+
+    state_names = ("sum",)
+
+    def sequence(self, inputs, states, mask):
+        sums = running_sums(inputs, states[0])
+        return ops.cast(sums, inputs.dtype), [sums[:, -1]]
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class MaxPoolSums(_Carried):
+    """Max pooling of what was summed so far: ``y_t = pool(S_t) - pool(S_{t-1})``, S the sums of x.
+
+    The largest of several rates, in spikes: where x are spikes, so is y, and it has the spikes
+    of the neuron that leads. (The largest of the spikes of a step would have those of all of them.)
+    Where x are currents, y adds up to the largest of their sums.
+
+    Args:
+        layer: a max pooling layer over images, such as `keras.layers.MaxPooling2D`.
+        return_state, stateful: see `hybrid_lmu.neurons.IF`.
+
+    Inputs: [batch, time, ...]. Output: [batch, time, ...], pooled. State: the sums, float32.
+    """
+
+    state_names = ("sum",)
+
+    def __init__(self, layer, return_state=False, stateful=False, **kwargs):
+        super().__init__(return_state, stateful, **kwargs)
+        self.layer = layer
+
+    def sequence(self, inputs, states, mask):
+        sums = running_sums(inputs, states[0])
+        every = ops.concatenate([ops.expand_dims(states[0], 1), sums], axis=1)
+        flat = self.layer(ops.reshape(every, (-1, *every.shape[2:])))
+        pooled = ops.reshape(flat, (-1, ops.shape(every)[1], *flat.shape[1:]))
+        return ops.cast(pooled[:, 1:] - pooled[:, :-1], inputs.dtype), [sums[:, -1]]
+
+    def compute_output_spec(self, inputs, initial_state=None, mask=None):
+        spec = super().compute_output_spec(inputs, initial_state, mask)
+        inner = self.layer.compute_output_shape((inputs.shape[0], *inputs.shape[2:]))
+        output = keras.KerasTensor((*inputs.shape[:2], *inner[1:]), dtype=self.compute_dtype)
+        return (output, *spec[1:]) if self.return_state else output
+
+    def get_config(self):
+        layer = keras.saving.serialize_keras_object(self.layer)
+        return {**super().get_config(), "layer": layer}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        layer = keras.saving.deserialize_keras_object(config["layer"], custom_objects)
+        return cls(**{**config, "layer": layer})
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class Scale(keras.layers.Layer):
+    """``y = scale * x`` with a constant: one number, or one for each channel (last axis)."""
+
+    def __init__(self, scale, **kwargs):
+        super().__init__(**kwargs)
+        self.scale = np.asarray(scale, "float32")
+
+    def call(self, inputs):
+        return inputs * ops.cast(ops.convert_to_tensor(self.scale), inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale.tolist()}
+
+
+def running_sums(x, start):
+    """``start`` plus the sums of x up to each step, float32."""
+    return ops.cumsum(ops.cast(x, "float32"), axis=1) + ops.expand_dims(start, 1)

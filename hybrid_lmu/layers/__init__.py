@@ -1,0 +1,1 @@
+"""Small layers around a recurrent network: steps, readouts, whole simulations."""

@@ -1,0 +1,113 @@
+"""From a model that is trained on its last step to the same model with all steps simulated."""
+
+import keras
+
+from hybrid_lmu._internal.traversal import copy_weights
+from hybrid_lmu.lmu._layer import HybridLMU
+from hybrid_lmu.weights._quantized_weights import QuantizedWeights, inside
+
+
+def full_simulation(model):
+    """Return the model with every step of every layer simulated; the output is that of the last.
+
+    A recurrent layer without `return_sequences`, and the layers after it, compute the last step
+    alone, where diffusion errors are drawn anew (`HybridLMU`, and `SigmaDelta` of [batch,
+    features]). A hybrid-spiking network on hardware runs through all steps, and carries its errors.
+    The two have the same distribution; this is how to see it, and how to count it::
+
+        model.fit(x, y)                                 # on the last step
+        full_simulation(model).predict(x)               # all steps
+        activity_report(full_simulation(model), x)
+
+    Args:
+        model: a `Sequential` or functional model of layers, with one output and without masks. The
+            layers after a recurrent layer without `return_sequences` must act on the last axis, as
+            Dense, Dropout, Activation, LayerNormalization and SigmaDelta do. Or a model whose
+            `HybridLMU` has `return_last`: there, all steps of that layer are simulated.
+
+    Returns:
+        a new model, not compiled, with copies of the weights.
+
+    Raises:
+        ValueError: if the model is of another kind, no layer of it reduces a sequence to its last
+            step, or it has what cannot be moved to every step with certainty: models or wrappers
+            (but `QuantizedWeights`) inside it, operations that are no layers, an `axis` other than
+            the last, masks.
+
+    Example:
+
+    >>> model = keras.Sequential([
+    ...     keras.Input((50, 1)),
+    ...     HybridLMU(1, 8, 50, keras.layers.Dense(16, "relu"), memory_resolution=8),
+    ...     keras.layers.Dense(8),
+    ...     SigmaDelta("relu", resolution=4),
+    ... ])
+    >>> tuple(full_simulation(model)(np.ones((2, 50, 1), "float32")).shape)
+    (2, 8)
+    """
+    if not isinstance(model, keras.Model) or not getattr(model, "outputs", None):
+        raise ValueError(
+            "`model` must be a Sequential or functional keras.Model, built; received: "
+            f"{type(model).__name__}"
+        )
+    reducing = [layer.name for layer in model.layers if _reduces(layer)]
+    if not reducing and any(getattr(inside(one), "return_last", None) for one in model.layers):
+        every = keras.models.clone_model(model, clone_function=_with_all_steps)
+        copy_weights(model, every)
+        return every
+    if not reducing or len(model.outputs) != 1:
+        raise ValueError(
+            "`model` must have one output, and a recurrent layer without `return_sequences`; "
+            f"received: {len(model.outputs)} outputs, {len(reducing)} such layers in {model.name!r}"
+        )
+    for operation in model.operations if hasattr(model, "operations") else model.layers:
+        _check_movable(operation)
+    expected = tuple(model.output_shape)
+    try:
+        every = keras.models.clone_model(model, clone_function=_with_all_steps)
+        found = tuple(every.output_shape)
+        copy_weights(model, every)
+    except ValueError as e:
+        raise ValueError(
+            f"The layers after {', '.join(reducing)} must act on the last axis alone, so that they "
+            f"can run at every step; received a model for which this fails: {e}"
+        ) from e
+    if (*found[:1], *found[2:]) != expected:
+        raise ValueError(
+            f"The layers after {', '.join(reducing)} must act on the last axis alone: expected all "
+            f"outputs as {(expected[0], 'time', *expected[1:])}; received shape {found}."
+        )
+    inputs = every.inputs[0] if len(every.inputs) == 1 else every.inputs
+    return keras.Model(inputs, every.outputs[0][:, -1], name=f"{model.name}_full")
+
+
+def _reduces(layer):
+    layer = inside(layer)
+    return isinstance(layer, keras.layers.RNN) and not layer.return_sequences
+
+
+def _check_movable(operation):
+    """Raise ValueError for what might act over time, once there is a time axis."""
+    operation = inside(operation)
+    masks = isinstance(operation, keras.layers.Masking) or getattr(operation, "mask_zero", False)
+    holds = isinstance(operation, (keras.Model, keras.layers.Wrapper))
+    axis = operation.get_config().get("axis", -1) if hasattr(operation, "get_config") else None
+    if isinstance(operation, keras.layers.Layer) and axis in (-1, [-1]) and not (masks or holds):
+        return
+    raise ValueError(
+        "The model must consist of layers that act on the last axis, without models or wrappers "
+        f"inside it and without masks; received {operation.name!r} of class "
+        f"{type(operation).__name__}."
+    )
+
+
+def _with_all_steps(layer):
+    config = layer.get_config()
+    own = config["layer"]["config"] if isinstance(layer, QuantizedWeights) else config
+    if _reduces(layer):
+        if inside(layer).return_state:
+            raise ValueError(f"layer {layer.name!r} returns its states too (`return_state`)")
+        own["return_sequences"] = True
+    if isinstance(inside(layer), HybridLMU):
+        own["simulation"] = "full"
+    return layer.__class__.from_config(config)

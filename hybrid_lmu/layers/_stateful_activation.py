@@ -1,0 +1,114 @@
+"""An activation over whole sequences whose state goes from step to step, and from call to call."""
+
+import keras
+from keras import ops
+
+from hybrid_lmu._internal.checks import (
+    check_batch_size,
+    check_floating,
+    check_rank,
+    check_state_count,
+    check_state_shape,
+)
+from hybrid_lmu.cells._rnn import CarriedState, as_list
+
+
+class StatefulActivation(CarriedState, keras.layers.Layer):
+    """Base of layers over [batch, time, neurons...] that keep some numbers per neuron.
+
+    It does all but the mathematics: shapes, states given, carried and returned, dtypes, files. A
+    subclass has the methods ``initial_states(shape)``, a list of tensors of the shape (batch,
+    neurons...), and ``sequence(inputs, states, mask)``, which returns ``(outputs, states)``.
+
+    Args:
+        return_state: also return the states after the last step.
+        stateful: keep the states from one call to the next, so that a sequence fed in chunks gives
+            what one long call gives; needs a fixed batch size. `reset_state()` starts anew.
+
+    Attributes:
+        state_names: what the states are called in errors and variables.
+        state_dtype: their dtype.
+        states: the variables that carry them; None if not stateful.
+    """
+
+    state_names = ()
+    state_dtype = "float32"
+
+    def __init__(self, return_state=False, stateful=False, **kwargs):
+        super().__init__(**kwargs)
+        self.return_state = return_state
+        self.stateful = stateful
+        self.supports_masking = True
+        self.states = None
+
+    def check_shape(self, shape, initial_state=None):
+        """Raise ValueError for inputs of another shape than the layer takes."""
+        check_rank(self, shape, 3, "[batch, time, neurons...]", at_least=True)
+
+    def add_states(self, input_shape):
+        """Make the variables that carry the states of a stateful layer."""
+        check_batch_size(self, input_shape)
+        shape = (input_shape[0], *input_shape[2:])
+        self.states = [
+            self.add_weight(
+                name=name.replace(" ", "_"),
+                shape=shape,
+                initializer=lambda shape, dtype, index=index: self.initial_states(shape)[index],
+                trainable=False,
+                dtype=self.state_dtype,
+                autocast=False,
+            )
+            for index, name in enumerate(self.state_names)
+        ]
+
+    def call(self, inputs, initial_state=None, mask=None):
+        self.check_shape(inputs.shape, initial_state)
+        check_floating(self, inputs)
+        outputs, states = self.sequence(inputs, self._start(inputs, initial_state), mask)
+        if self.states is not None:
+            for variable, state in zip(self.states, states, strict=True):
+                variable.assign(state)
+        return (outputs, *states) if self.return_state else outputs
+
+    def _start(self, inputs, initial_state):
+        shape = ops.shape(inputs)
+        shape = (shape[0], *shape[2:])
+        if initial_state is None:
+            if self.states is None:
+                return self.initial_states(shape)
+            # PyTorch: the variables of the states are changed in place.
+            given = [ops.copy(state) for state in self.states]
+        else:
+            given = as_list(initial_state)
+        check_state_count(self, given, self.state_names)
+        for name, state in zip(self.state_names, given, strict=True):
+            check_state_shape(self, name, inputs.shape, state.shape)
+        # Reshaped, so that no state of another batch size is broadcast.
+        return [ops.reshape(ops.cast(state, self.state_dtype), shape) for state in given]
+
+    def compute_output_spec(self, inputs, initial_state=None, mask=None):
+        outputs = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
+        if not self.return_state:
+            return outputs
+        shape = (inputs.shape[0], *inputs.shape[2:])
+        states = [keras.KerasTensor(shape, dtype=self.state_dtype) for _ in self.state_names]
+        return outputs, *states
+
+    def carried_states(self):
+        return self.states or []
+
+    def reset_state(self):
+        """Start the next call of a stateful layer from fresh initial states."""
+        if self.states is not None:
+            fresh = self.initial_states(self.states[0].shape)
+            for variable, value in zip(self.states, fresh, strict=True):
+                variable.assign(value)
+
+    reset_states = reset_state  # the name of Keras 2
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "return_state": self.return_state,
+            "stateful": self.stateful,
+        }

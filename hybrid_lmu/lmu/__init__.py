@@ -1,0 +1,1 @@
+"""The hybrid-spiking Legendre Memory Unit: cell and layer."""

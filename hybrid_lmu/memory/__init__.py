@@ -1,0 +1,1 @@
+"""Legendre memory: its matrices, one step of it, and whole sequences."""

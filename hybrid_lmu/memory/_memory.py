@@ -1,0 +1,401 @@
+"""Legendre memory as a cell and as a layer that computes whole sequences in parallel."""
+
+import itertools
+import numbers
+
+import keras
+import numpy as np
+from keras import ops
+
+from hybrid_lmu._internal.checks import check_positive_integer
+from hybrid_lmu.cells._rnn import Float32StateCell, HybridRNN
+from hybrid_lmu.memory import _chunks as chunks
+from hybrid_lmu.memory import legendre
+from hybrid_lmu.memory._discrete_system import check_discretizer
+
+_LONGEST_RESPONSE = 4096
+_ORDER_OF_PREFIX_SUMS = 1024  # below, a product with the dense matrix is faster (measured on CPU)
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class LegendreMemoryCell(Float32StateCell):
+    """One step of the Legendre delay system, ``m_t = Abar m_{t-1} + Bbar u_t``.
+
+    Args:
+        order: number of Legendre polynomials, the size of the memory of one input; >= 1.
+        theta: length of the remembered window in steps; > 0.
+        memory_d: number of inputs; each has a memory of its own. Default 1.
+        discretizer: ``"zoh"`` (default), ``"euler"`` or ``"bilinear"`` (see
+            `hybrid_lmu.memory.legendre.discretize`), or a `hybrid_lmu.DiscreteSystem`.
+        trainable_theta: learn theta, by way of the weight `theta_inv` = 1 / theta. Default False.
+
+    Inputs: ``u_t``, [batch, memory_d]. State and output: ``m_t``, [batch, memory_d * order],
+    float32, the memory of the first input first.
+
+    Raises:
+        ValueError: if an argument is out of range, or theta is too small for Euler's rule to be
+            stable at this order.
+
+    Source: Voelker, Kajic & Eliasmith (2019).
+    """
+
+    takes_sequences = True
+
+    def __init__(
+        self, order, theta, memory_d=1, discretizer="zoh", trainable_theta=False, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.order = check_positive_integer("order", order)
+        self.memory_d = check_positive_integer("memory_d", memory_d)
+        self.discretizer = check_discretizer(discretizer, self.order, trainable_theta)
+        self.initial_theta = _check_theta(theta, self.order, discretizer)
+        self.trainable_theta = trainable_theta
+        self.state_size = self.output_size = self.memory_d * self.order
+        self.theta_inv = None
+
+    @property
+    def theta(self):
+        """The present theta in steps: the trained one if `trainable_theta`."""
+        if self.theta_inv is None:
+            return self.initial_theta
+        return float(1.0 / ops.convert_to_numpy(self.theta_inv))
+
+    def build(self, input_shape):
+        if input_shape[-1] != self.memory_d:
+            raise ValueError(
+                f"`{self.name}` expects {self.memory_d} input features (`memory_d`); "
+                f"received inputs of shape {tuple(input_shape)}."
+            )
+        if self.trainable_theta:
+            self.theta_inv = self.add_weight(
+                name="theta_inv",
+                shape=(),
+                initializer=keras.initializers.Constant(1.0 / self.initial_theta),
+                constraint=keras.constraints.NonNeg(),
+                autocast=False,
+            )
+
+    def call(self, inputs, states, training=False):
+        memory = self.step(states[0], inputs)
+        return memory, [memory]
+
+    def step(self, memory, u):
+        """Return ``m_t`` from ``m_{t-1}``, [batch, memory_d * order], and ``u_t``.
+
+        By the product with Abar, or for Euler's rule and a large order by prefix sums.
+        """
+        shape = ops.shape(memory)
+        # Products of two matrices: XLA on TensorFlow cannot differentiate others in a loop.
+        memory = ops.reshape(memory, (-1, self.order))
+        u = ops.reshape(ops.cast(u, memory.dtype), (-1, 1))
+        if self.discretizer == "euler" and self.order >= _ORDER_OF_PREFIX_SUMS:
+            return ops.reshape(self.prefix_sum_step(memory, u), shape)
+        a_bar, b_bar = self.transition(memory.dtype)
+        return ops.reshape(ops.matmul(memory, ops.transpose(a_bar)) + u * b_bar, shape)
+
+    def prefix_sum_step(self, memory, u):
+        """Euler's step of [n, order] with inputs [n, 1]: `legendre.structured_step`."""
+        i = np.arange(self.order)
+        scale = ops.convert_to_tensor(2.0 * i + 1.0, dtype=memory.dtype)
+        sign = ops.convert_to_tensor((-1.0) ** i, dtype=memory.dtype)
+        theta_inv = 1.0 / self.initial_theta if self.theta_inv is None else self.theta_inv
+        p, r = ops.cumsum(memory, axis=-1), ops.cumsum(memory * sign, axis=-1)
+        change = scale * (p - p[:, -1:] - sign * (r - u))
+        return memory + change * ops.cast(theta_inv, memory.dtype)
+
+    def transition(self, dtype="float32"):
+        """Return ``(Abar, Bbar)`` as tensors; differentiable in `theta_inv` if it is trained."""
+        if self.theta_inv is None:
+            pair = legendre.discretize(self.order, self.initial_theta, self.discretizer)
+            return tuple(ops.convert_to_tensor(x, dtype=dtype) for x in pair)
+        a, b = (ops.convert_to_tensor(x, dtype) for x in legendre.legendre_system(self.order))
+        theta_inv = ops.cast(self.theta_inv, dtype)
+        a, b = a * theta_inv, b * theta_inv
+        identity = ops.eye(self.order, dtype=dtype)
+        if self.discretizer == "euler":
+            return identity + a, b
+        if self.discretizer == "bilinear":
+            right = ops.concatenate([identity + a / 2, b[:, None]], axis=1)
+            solved = ops.solve(identity - a / 2, right)
+            return solved[:, : self.order], solved[:, self.order]
+        exponent = ops.pad(ops.concatenate([a, b[:, None]], axis=1), [[0, 1], [0, 0]])
+        change = _expm1(exponent, self._squarings())
+        return identity + change[: self.order, : self.order], change[: self.order, self.order]
+
+    def _squarings(self):
+        """Enough halvings of the exponent for its Taylor series, down to a quarter of theta."""
+        a, b = legendre.legendre_system(self.order)
+        norm = np.abs(np.column_stack([a, b])).sum(axis=0).max() / self.initial_theta
+        return max(0, int(np.ceil(np.log2(norm)))) + 4
+
+    def last(self, u, memory):
+        """Return the memory after a whole sequence, by a product with the impulse response.
+
+        Args:
+            u: [batch, time, memory_d].
+            memory: the memory before it, [batch, memory_d * order].
+        """
+        u = ops.transpose(ops.cast(u, memory.dtype), (0, 2, 1))
+        shape, time = ops.shape(memory), u.shape[2]
+        memory = ops.reshape(memory, (-1, self.memory_d, self.order))
+        # Long sequences in parts, or the impulse response would take more room than the sequence.
+        bounds = [0, *range(time % _LONGEST_RESPONSE or _LONGEST_RESPONSE, time, _LONGEST_RESPONSE)]
+        parts = list(itertools.pairwise([*bounds, time]))
+        lengths = {stop - start for start, stop in parts}
+        matrices = {n: tuple(self._last_matrices(n, memory.dtype)) for n in lengths}
+        for start, stop in parts:
+            response, decay = matrices[stop - start]
+            newest_first = ops.flip(u[:, :, start:stop], axis=2)
+            memory = ops.matmul(newest_first, response) + ops.matmul(memory, ops.transpose(decay))
+        return ops.reshape(memory, shape)
+
+    def sequence(self, u, memory):
+        """Return the memory at all steps, [batch, time, memory_d * order].
+
+        The sequence is cut into chunks. The memory at the start of each chunk comes from a
+        recurrence over chunks, everything inside the chunks from one product::
+
+            m_{s+j} = Abar**j m_s + sum_{i<j} H[i] u_{s+j-i}
+
+        Args:
+            u: [batch, time, memory_d].
+            memory: the memory before it, [batch, memory_d * order].
+        """
+        dtype = memory.dtype
+        time, order = u.shape[1], self.order
+        chunk = chunks.length(time)
+        count = -(-time // chunk)
+        u = ops.pad(ops.cast(u, dtype), [[0, 0], [0, count * chunk - time], [0, 0]])
+        u = ops.reshape(ops.transpose(u, (0, 2, 1)), (-1, count, chunk))
+        start = ops.reshape(memory, (-1, order))
+        decays, inside = self._chunk_matrices(chunk, dtype)
+
+        ends = ops.matmul(u, inside[:, -1, :])
+        jump = ops.reshape(decays, (order, chunk, order))[:, -1, :]
+        starts = chunks.starts(start, ends, jump)
+        combined = ops.concatenate([starts, u], axis=-1)
+        kernel = ops.concatenate([decays, ops.reshape(inside, (chunk, chunk * order))], axis=0)
+        m = ops.reshape(ops.matmul(combined, kernel), (-1, self.memory_d, count * chunk, order))
+        if count * chunk > time:  # each of these copies is of the size of the result
+            m = m[:, :, :time]
+        if self.memory_d > 1:
+            m = ops.transpose(m, (0, 2, 1, 3))
+        return ops.reshape(m, (-1, time, self.memory_d * order))
+
+    def advance(self, memory, q, u, feedback):
+        """Return ``m_t`` under a feedback: ``"exact"``, ``"quantized"`` or ``"integrated"``.
+
+        Args:
+            memory: ``m_{t-1}``, [batch, memory_d * order].
+            q: its quantized value, of the same shape; not used by exact feedback.
+            u: [batch, memory_d].
+        """
+        if feedback == "integrated":
+            return memory + (self.step(q, u) - q)
+        return self.step(q if feedback == "quantized" else memory, u)
+
+    def fed_back(self, u, memory, q, error, quantizer, feedback, return_sequences):
+        """The quantized memory under quantized or integrated feedback (see `advance`).
+
+        Forward a loop. Backward none: as ``dQ/dm = 1``, the gradient is that of the linear memory,
+        which is computed in parallel. Not for a trained theta, whose gradient needs the states.
+
+        Args:
+            u: [batch, time, memory_d].
+            memory, q, error: the memory, its quantized value and the diffusion error before the
+                sequence, [batch, memory_d * order].
+            quantizer: a spiking `SigmaDeltaQuantizer`, without a limit.
+            feedback: ``"quantized"`` or ``"integrated"``.
+            return_sequences: whether the output is [batch, time, memory_d * order] or of the last
+                step.
+
+        Returns:
+            ``(outputs, memory, q, error)``, the last three after the last step; with gradients, but
+            for the error.
+        """
+        stop = ops.stop_gradient
+        linear = self.sequence(u, memory) if return_sequences else self.last(u, memory)
+        inputs = stop(ops.transpose(ops.cast(u, memory.dtype), (1, 0, 2)))
+
+        def step(carry, u):
+            m = self.advance(carry[0], carry[1], u, feedback)
+            q, error = quantizer.emit(m, carry[2])
+            return [m, q, error]
+
+        start = [stop(memory), stop(q), stop(error)]
+        if return_sequences:
+            # A scan of Keras wants outputs like the carry.
+            after, (m, y, _) = ops.scan(lambda c, u: (step(c, u),) * 2, start, inputs)
+            m, y = (ops.transpose(x, (1, 0, 2)) for x in (m, y))
+            last = linear[:, -1]
+        else:
+            after = ops.fori_loop(0, u.shape[1], lambda t, c: step(c, inputs[t]), start)
+            m, y = after[:2]
+            last = linear
+        y = quantizer.with_gradient(stop(y), stop(m)) + (linear - stop(linear))
+        m, q, error = after
+        of_last = last - stop(last)
+        return y, m + of_last, q + of_last, error
+
+    def _last_matrices(self, time, dtype):
+        if self.theta_inv is None:
+            key = (self.order, self.initial_theta, self.discretizer)
+            response = legendre.impulse_response(*key, time)
+            decay = np.linalg.matrix_power(legendre.discretize(*key)[0], time)
+            return (ops.convert_to_tensor(x, dtype=dtype) for x in (response, decay))
+        a_bar, b_bar = self.transition(dtype)
+        # Doubling: from the first k columns of [B, AB, ...] and A**k, the first 2k.
+        response, power, decay = b_bar[:, None], a_bar, ops.eye(self.order, dtype=dtype)
+        bits = time.bit_length()
+        for bit in range(bits):
+            if time >> bit & 1:
+                decay = ops.matmul(decay, power)
+            if response.shape[1] < time:
+                response = ops.concatenate([response, ops.matmul(power, response)], axis=1)
+            if bit < bits - 1:
+                power = ops.matmul(power, power)
+        return ops.transpose(response[:, :time]), decay
+
+    def _chunk_matrices(self, chunk, dtype):
+        """State to steps, [order, chunk * order], and input to steps, [chunk, chunk, order]."""
+        lag = np.arange(chunk)[None, :] - np.arange(chunk)[:, None]
+        if self.theta_inv is None:
+            key = (self.order, self.initial_theta, self.discretizer)
+            decays = legendre.powers(*key, chunk)[1:]
+            inside = np.where(
+                (lag >= 0)[..., None], legendre.impulse_response(*key, chunk)[np.maximum(lag, 0)], 0
+            )
+            decays = np.reshape(np.transpose(decays, (2, 0, 1)), (self.order, -1))
+            return (ops.convert_to_tensor(x, dtype=dtype) for x in (decays, inside))
+        a_bar, b_bar = self.transition(dtype)
+        decays = a_bar[None]
+        while decays.shape[0] < chunk:
+            decays = ops.concatenate([decays, ops.matmul(decays[-1], decays)], axis=0)
+        decays = decays[:chunk]
+        response = ops.concatenate([b_bar[None], ops.matmul(decays[:-1], b_bar)], axis=0)
+        inside = ops.take(response, np.maximum(lag, 0), axis=0)
+        inside = inside * ops.cast((lag >= 0)[..., None], dtype)
+        return ops.reshape(ops.transpose(decays, (2, 0, 1)), (self.order, -1)), inside
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "order": self.order,
+            "theta": self.initial_theta,
+            "memory_d": self.memory_d,
+            "discretizer": keras.saving.serialize_keras_object(self.discretizer),
+            "trainable_theta": self.trainable_theta,
+        }
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class LegendreMemory(HybridRNN):
+    """The Legendre delay system over whole sequences; the arguments of `LegendreMemoryCell`.
+
+    Without a mask and with a known length there is no loop over time: with `return_sequences` all
+    steps come from chunked products, without it the last step from one product with the impulse
+    response. With a mask, an unknown length or `unroll=True` it runs step by step. The three agree
+    to float32 rounding.
+
+    Args:
+        order, theta, memory_d, discretizer, trainable_theta: see `LegendreMemoryCell`.
+        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
+            `keras.layers.RNN`.
+
+    Inputs: [batch, time, memory_d]. Output: ``m``, [batch, memory_d * order], or
+    [batch, time, memory_d * order] with `return_sequences`.
+
+    Example:
+
+    >>> tuple(LegendreMemory(order=8, theta=50)(np.ones((2, 100, 1), "float32")).shape)
+    (2, 8)
+    """
+
+    def __init__(
+        self,
+        order,
+        theta,
+        memory_d=1,
+        discretizer="zoh",
+        trainable_theta=False,
+        return_sequences=False,
+        return_state=False,
+        go_backwards=False,
+        stateful=False,
+        unroll=False,
+        zero_output_for_mask=False,
+        **kwargs,
+    ):
+        cell = LegendreMemoryCell(
+            order,
+            theta,
+            memory_d,
+            discretizer,
+            trainable_theta,
+            dtype=kwargs.get("dtype"),
+            name="memory_cell",
+        )
+        super().__init__(
+            cell,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            stateful=stateful,
+            unroll=unroll,
+            zero_output_for_mask=zero_output_for_mask,
+            **kwargs,
+        )
+
+    @property
+    def theta(self):
+        """The present theta in steps."""
+        return self.cell.theta
+
+    def whole(self, sequences, states, training):
+        if self.return_sequences:
+            outputs = self.cell.sequence(sequences, states[0])
+            last = outputs[:, -1]
+        else:
+            outputs = last = self.cell.last(sequences, states[0])
+        return last, outputs, [last]
+
+    def get_config(self):
+        cell = self.cell.get_config()
+        own = ("order", "theta", "memory_d", "discretizer", "trainable_theta")
+        config = {**super().get_config(), **{key: cell[key] for key in own}}
+        del config["cell"]  # made again from the arguments
+        return config
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
+
+
+def _check_theta(theta, order, discretizer):
+    if not isinstance(theta, numbers.Real) or not np.isfinite(theta) or theta <= 0:
+        raise ValueError(f"`theta` must be a finite number of steps > 0; received: {theta!r}")
+    if discretizer == "euler":
+        smallest = legendre.smallest_euler_theta(order)
+        if theta < smallest:
+            raise ValueError(
+                f"`theta` is too small for discretizer='euler': order {order} needs theta >= "
+                f"{smallest:.6g} to be stable; received: {theta!r}. Use 'zoh' or 'bilinear', "
+                "which are stable for any theta."
+            )
+    return float(theta)
+
+
+def _expm1(matrix, squarings):
+    """``expm(matrix) - 1``, by a Taylor series of degree 8 and repeated squaring.
+
+    Squaring the exponential less one, ``F <- 2F + F F``, keeps the digits that ``1 + small`` would
+    round away.
+    """
+    matrix = matrix / 2.0**squarings
+    term = result = matrix
+    for k in range(2, 9):
+        term = ops.matmul(term, matrix) / k
+        result = result + term
+    for _ in range(squarings):
+        result = 2.0 * result + ops.matmul(result, result)
+    return result

@@ -1,0 +1,152 @@
+"""LIF: leaky integrate and fire."""
+
+import numbers
+
+import keras
+import numpy as np
+from keras import ops
+
+from hybrid_lmu._internal.checks import check_choice
+from hybrid_lmu.neurons._cell import SpikingCell, SpikingLayer, check_time_constant
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class LIFCell(SpikingCell):
+    """One step of leaky integrate-and-fire neurons.
+
+    ::
+
+        u_t = v_{t-1} + (x_t - (v_{t-1} - v_reset)) / tau
+        s_t = [u_t >= threshold]
+        v_t = v_reset if s_t else u_t          (reset="hard")
+        v_t = u_t - threshold s_t              (reset="subtract")
+
+    Args:
+        units: number of neurons.
+        tau: time constant in steps, >= 1 (1: no memory). Default 2.
+        threshold: > 0; a number or one per neuron. Default 1.
+        reset: ``"hard"`` (default) or ``"subtract"``.
+        reset_potential: ``v_reset``, below the threshold: where the potential starts, what it leaks
+            to, and where a hard reset puts it. Default 0.
+        decay_input: divide the input by tau, as above (default); False: ``... + x_t``, so that a
+            weight means the same at any tau.
+        surrogate: gradient of a spike, by ``u_t - threshold``; see `hybrid_lmu.neurons.surrogates`.
+            Default ``"arctan"``.
+        detach_reset: leave the reset out of the gradient (default). Else it has the surrogate in it
+            once for every step in between, a product of guesses that vanishes or grows with time.
+
+    Inputs: ``x_t``, [batch, units]. State: ``v_t``, float32 (float64 under a float64 policy).
+    Output: ``s_t``, 0 or 1, [batch, units].
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Source: the discrete neuron of SpikingJelly, Fang et al. (2023), doi:10.1126/sciadv.adi1480.
+    """
+
+    def __init__(
+        self,
+        units,
+        tau=2.0,
+        threshold=1.0,
+        reset="hard",
+        reset_potential=0.0,
+        decay_input=True,
+        surrogate="arctan",
+        detach_reset=True,
+        **kwargs,
+    ):
+        super().__init__(units, threshold, surrogate, detach_reset, **kwargs)
+        self.tau = check_time_constant("tau", tau, smallest=1)
+        self.reset = check_choice("reset", reset, ("hard", "subtract"))
+        self.reset_potential = _check_reset_potential(reset_potential, self.threshold)
+        self.decay_input = bool(decay_input)
+        self.carry = 1.0 - 1.0 / self.tau
+        self.gain = 1.0 / self.tau if self.decay_input else 1.0
+
+    def initial_states(self, shape):
+        return [ops.full(shape, self.reset_potential, dtype=self.compute_dtype)]
+
+    def charge(self, x, v):
+        u = self.carry * v + self.gain * x
+        return u + self.reset_potential / self.tau if self.reset_potential else u
+
+    def after(self, u, s, v):
+        if self.reset == "subtract":
+            return u - self.threshold_like(u) * s
+        kept = u * (1.0 - s)
+        return kept + self.reset_potential * s if self.reset_potential else kept
+
+    def reset_slopes(self, u, s):
+        if self.reset == "subtract":
+            return 1.0, -self.threshold_like(u)
+        return 1.0 - s, self.reset_potential - u
+
+    def arguments(self):
+        own = ("tau", "reset", "reset_potential", "decay_input")
+        return {**super().arguments(), **{name: getattr(self, name) for name in own}}
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class LIF(SpikingLayer):
+    """Leaky integrate-and-fire neurons as an activation over whole sequences, see `LIFCell`.
+
+    The loop over time is elementwise; its gradient is a linear recurrence
+    (`hybrid_lmu.neurons._membrane`).
+
+    Args:
+        tau, threshold, reset, reset_potential, decay_input, surrogate, detach_reset: see `LIFCell`.
+        return_sequences: all spikes (default) or those of the last step.
+        return_state: also return the potential after the last step.
+        stateful: keep the potential from one call to the next; needs a fixed batch size.
+            `reset_state()` starts anew.
+
+    Inputs: floating [batch, time, neurons...], and optionally an `initial_state`. Masked steps emit
+    0 and leave the potential alone.
+    Output: spikes, 0 or 1, of the same shape; with `return_state`, ``(spikes, potential)``.
+
+    Example:
+
+    >>> layer = LIF(tau=2.0)  # u = 0.75, 1.125 (spike), 0.75, ...
+    >>> [int(s) for s in layer(np.full((1, 6, 1), 1.5, "float32"))[0, :, 0]]
+    [0, 1, 0, 1, 0, 1]
+
+    Source: see `LIFCell`.
+    """
+
+    def __init__(
+        self,
+        tau=2.0,
+        threshold=1.0,
+        reset="hard",
+        reset_potential=0.0,
+        decay_input=True,
+        surrogate="arctan",
+        detach_reset=True,
+        return_sequences=True,
+        return_state=False,
+        stateful=False,
+        **kwargs,
+    ):
+        cell = LIFCell(
+            None,
+            tau,
+            threshold,
+            reset,
+            reset_potential,
+            decay_input,
+            surrogate,
+            detach_reset,
+            dtype=kwargs.get("dtype"),
+        )
+        super().__init__(cell, return_sequences, return_state, stateful, **kwargs)
+
+
+def _check_reset_potential(potential, threshold):
+    number = isinstance(potential, numbers.Real) and np.isfinite(potential)
+    if not number or not np.all(potential < threshold):
+        raise ValueError(
+            f"`reset_potential` must be a finite number below the threshold, {threshold.tolist()}; "
+            f"received: {potential!r}"
+        )
+    return float(potential)

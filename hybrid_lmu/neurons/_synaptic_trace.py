@@ -1,0 +1,107 @@
+"""SynapticTrace: what a synapse remembers of the spikes that came in, without weights or spikes."""
+
+import keras
+from keras import ops
+
+from hybrid_lmu._internal.checks import check_positive_integer
+from hybrid_lmu.cells._rnn import Float32StateCell, state_dtype
+from hybrid_lmu.layers._stateful_activation import StatefulActivation
+from hybrid_lmu.neurons._cell import emitted
+from hybrid_lmu.neurons._synaptic_filter import SynapticFilter
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class SynapticTraceCell(Float32StateCell):
+    """One step of a `SynapticTrace`.
+
+    Args:
+        units: number of inputs.
+        tau_mem, tau_syn: time constants in steps, > 0. Defaults 10 and 6.
+
+    Inputs: ``x_t``, [batch, units]. States: ``P_t`` and ``Q_t``, float32. Output: ``P_t``.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Source: Jang, Skatchkovsky & Simeone (2020), arXiv:2012.08300.
+    """
+
+    takes_sequences = True
+
+    def __init__(self, units, tau_mem=10.0, tau_syn=6.0, **kwargs):
+        super().__init__(**kwargs)
+        self.units = self.output_size = check_positive_integer("units", units)
+        self.filter = SynapticFilter(tau_mem, tau_syn)
+        self.state_size = [self.units, self.units]
+
+    def call(self, inputs, states, training=False):
+        p, q = self.filter.step(ops.cast(inputs, self.compute_dtype), *states)
+        return ops.cast(p, self.dtype_policy.compute_dtype), [p, q]
+
+    def sequence(self, x, states, training=False):
+        """All steps, [batch, time, units]: ``(P, [p, q])``."""
+        outputs, p, q = self.filter.sequence(ops.cast(x, self.compute_dtype), *states)
+        return ops.cast(outputs, self.dtype_policy.compute_dtype), [p, q]
+
+    def get_config(self):
+        taus = {"tau_mem": self.filter.tau_mem, "tau_syn": self.filter.tau_syn}
+        return {**super().get_config(), "units": self.units, **taus}
+
+
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class SynapticTrace(StatefulActivation):
+    """The feed-forward kernel of a spike response model, over whole sequences.
+
+    ``P_t = alpha P_{t-1} + Q_{t-1}; Q_t = beta Q_{t-1} + x_t``, computed in parallel
+    (`hybrid_lmu.neurons._synaptic_filter`). Of spikes it is what a local learning rule needs beside
+    the surrogate gradient: the presynaptic factor, ``du/dW``.
+
+    The trace is real. In front of a `Dense` layer it makes that layer's products multiplications;
+    behind it (as `SRM` has it) the same network meets spikes: only additions. A bias of the
+    `Dense` layer is filtered in the second case and not in the first.
+
+    Args:
+        tau_mem, tau_syn: time constants in steps, > 0. Defaults 10 and 6.
+        return_state: also return P and Q after the last step.
+        stateful: keep P and Q from one call to the next; needs a fixed batch size. `reset_state()`
+            starts anew.
+
+    Inputs: floating [batch, time, neurons...], and optionally an `initial_state`, [P, Q]. Masked
+    steps emit 0 and leave the states alone.
+    Output: ``P``, of the same shape; with `return_state`, ``(outputs, P, Q)``.
+
+    Example:
+
+    >>> spike = np.zeros((1, 5, 1), "float32")
+    >>> spike[0, 0] = 1
+    >>> [round(float(p), 2) for p in SynapticTrace(tau_mem=10, tau_syn=6)(spike)[0, :, 0]]
+    [0.0, 1.0, 1.75, 2.3, 2.69]
+
+    Source: Jang, Skatchkovsky & Simeone (2020), arXiv:2012.08300.
+    """
+
+    state_names = ("membrane trace", "synaptic trace")
+
+    def __init__(self, tau_mem=10.0, tau_syn=6.0, return_state=False, stateful=False, **kwargs):
+        super().__init__(return_state, stateful, **kwargs)
+        self.filter = SynapticFilter(tau_mem, tau_syn)
+        self.state_dtype = state_dtype(self.dtype_policy)
+
+    def build(self, input_shape):
+        self.check_shape(input_shape)
+        if self.stateful:
+            self.add_states(input_shape)
+
+    def initial_states(self, shape):
+        return [ops.zeros(shape, dtype=self.state_dtype) for _ in self.state_names]
+
+    def sequence(self, inputs, states, mask):
+        if inputs.shape[1] == 0:
+            return inputs, states
+        x = ops.cast(inputs, self.state_dtype)
+        outputs, p, q = self.filter.sequence(x, *states, mask)
+        return ops.cast(emitted(outputs, mask), self.compute_dtype), [p, q]
+
+    def get_config(self):
+        taus = {"tau_mem": self.filter.tau_mem, "tau_syn": self.filter.tau_syn}
+        return {**super().get_config(), **taus}

@@ -1,0 +1,1 @@
+"""Quantizers: activities as integer counts, and the layer that applies one."""

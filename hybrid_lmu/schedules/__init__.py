@@ -1,0 +1,1 @@
+"""Callbacks that change a resolution, or another scalar, during training."""
