@@ -15,17 +15,13 @@ from hybrid_lmu._internal.checks import (
     check_rank,
     check_state_count,
 )
+from hybrid_lmu._internal.keras_compat import DropoutRNNCell
 from hybrid_lmu._internal.traversal import freeze
 
 _HALF = ("float16", "bfloat16")
 
 
-# The mixin by which `keras.layers.RNN` knows a cell whose dropout masks it has to draw before the
-# loop over time and to drop after it. Keras does not export it, but its public cells carry it.
-_DropoutRNNCell = next(c for c in keras.layers.GRUCell.__mro__ if c.__name__ == "DropoutRNNCell")
-
-
-class Float32StateCell(_DropoutRNNCell, keras.layers.Layer):
+class Float32StateCell(DropoutRNNCell, keras.layers.Layer):
     """A recurrent cell with float32 states (float64 under a float64 policy).
 
     Attributes:

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from hybrid_lmu._internal.keras_compat import mask_of
 from hybrid_lmu.accounting.cells import class_key
 from hybrid_lmu.cells._hybrid_cell import HybridCell
 from hybrid_lmu.cells._keras_cells import can_carry
@@ -65,7 +66,7 @@ def over_space(layer):
 def without_mask(layer, x):
     """The input of what takes the place of a layer; without its mask, if the layer ignores that."""
     ignores = class_key(layer) in (("keras_lmu", "LMU"), ("keras_lmu", "LMUFeedforward"))
-    return ops.copy(x) if ignores and getattr(x, "_keras_mask", None) is not None else x
+    return ops.copy(x) if ignores and mask_of(x) is not None else x
 
 
 def starts_elsewhere(layer):

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 import keras
 from keras import ops
 
+from hybrid_lmu._internal.keras_compat import set_untracked
 from hybrid_lmu._internal.traversal import all_layers
 from hybrid_lmu.cells._hybrid_cell import call_layer, with_objects
 from hybrid_lmu.weights._quantizer import WeightQuantizer
@@ -89,14 +90,14 @@ class QuantizedWeights(keras.layers.Wrapper):
         super().__init__(layer, **{"autocast": False, **kwargs})
         # As configurations: each kernel gets a copy, and the one given is no part of the layer.
         rules = {name: rule for name, rule in given.items() if rule is not None}
-        _untracked(self, "_made_by", {name: type(rule) for name, rule in rules.items()})
+        set_untracked(self, "_made_by", {name: type(rule) for name, rule in rules.items()})
         serialize = keras.saving.serialize_keras_object
-        _untracked(self, "_configs", {name: serialize(rule) for name, rule in rules.items()})
+        set_untracked(self, "_configs", {name: serialize(rule) for name, rule in rules.items()})
         self.exempt = as_patterns(exempt)
         self.supports_masking = layer.supports_masking
         self.quantizers = []
-        _untracked(self, "_quantized", [])
-        _untracked(self, "_inner_variables", [])
+        set_untracked(self, "_quantized", [])
+        set_untracked(self, "_inner_variables", [])
         self.trainable = layer.trainable
 
     def build(self, input_shape):
@@ -133,7 +134,7 @@ class QuantizedWeights(keras.layers.Wrapper):
         states = [getattr(one, "states", None) for one in all_layers(self.layer)]
         states = [v for v in keras.tree.flatten(states) if isinstance(v, keras.Variable)]
         own = {id(v): v for v in [*self.layer.variables, *states]}
-        _untracked(self, "_inner_variables", list(own.values()))
+        set_untracked(self, "_inner_variables", list(own.values()))
         self.prepare()
 
     def _path_within(self, variable):
@@ -252,11 +253,6 @@ class QuantizedWeights(keras.layers.Wrapper):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**with_objects(config, ("layer", *ARGUMENTS), custom_objects))
-
-
-def _untracked(layer, name, value):
-    """Set an attribute that Keras does not take for weights of the layer, to be saved once more."""
-    object.__setattr__(layer, name, value)
 
 
 def inside(layer):

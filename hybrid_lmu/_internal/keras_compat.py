@@ -1,0 +1,24 @@
+"""Everything that this package needs from Keras beyond its documented interface.
+
+Checked with Keras 3.15. A new release of Keras that breaks one of these breaks it here, and
+the tests of this file say so; no other file of the package may rely on Keras's insides.
+"""
+
+import keras
+
+# `keras.layers.RNN` draws the dropout masks of a cell before its loop over time, and drops them
+# after it, if the cell is of this mixin. Keras does not export it, but its public cells have it.
+DropoutRNNCell = next(c for c in keras.layers.GRUCell.__mro__ if c.__name__ == "DropoutRNNCell")
+
+
+def set_untracked(layer: keras.layers.Layer, name: str, value) -> None:
+    """Set an attribute of a layer that Keras does not track.
+
+    Keras would save the variables in a tracked attribute a second time.
+    """
+    object.__setattr__(layer, name, value)
+
+
+def mask_of(tensor):
+    """Return the mask that Keras has attached to a symbolic tensor, or None."""
+    return getattr(tensor, "_keras_mask", None)
