@@ -13,7 +13,7 @@ from keras import ops
 from hybrid_lmu.accounting.layers import register_layer
 from hybrid_lmu.accounting.signals import Meeting, Signal
 from hybrid_lmu.accounting.watch import WATCHERS
-from hybrid_lmu.cells._rnn import as_list
+from hybrid_lmu.cells.contract import as_list
 
 _RESOLUTION = 1.0
 

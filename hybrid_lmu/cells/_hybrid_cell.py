@@ -7,12 +7,12 @@ from keras import ops, tree
 
 from hybrid_lmu._internal.checks import check_choice, check_no_other
 from hybrid_lmu.cells import _keras_cells as loops
-from hybrid_lmu.cells._rnn import Float32StateCell, as_list, zeros
+from hybrid_lmu.cells.contract import Cell, as_list, zeros
 from hybrid_lmu.quantizers._sigma_delta import SigmaDeltaQuantizer
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
-class HybridCell(Float32StateCell):
+class HybridCell(Cell):
     """Wrap a recurrent cell so that its output and recurrent input are the quantized activity.
 
     With the wrapped cell ``h_t, s_t = cell(x_t, [y_{t-1}, ...])`` and the quantizer

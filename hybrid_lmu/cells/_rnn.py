@@ -15,44 +15,8 @@ from hybrid_lmu._internal.checks import (
     check_rank,
     check_state_count,
 )
-from hybrid_lmu._internal.keras_compat import DropoutRNNCell
 from hybrid_lmu._internal.traversal import freeze
-
-_HALF = ("float16", "bfloat16")
-
-
-class Float32StateCell(DropoutRNNCell, keras.layers.Layer):
-    """A recurrent cell with float32 states (float64 under a float64 policy).
-
-    Attributes:
-        takes_sequences: whether it has a method `sequence` that computes all steps.
-        needs_gradient_of_loop: whether that leaves the gradient of a loop over time to the backend.
-    """
-
-    takes_sequences = False
-    needs_gradient_of_loop = False
-
-    def __init__(self, **kwargs):
-        super().__init__(**{"autocast": False, **kwargs})
-
-    @property
-    def compute_dtype(self):
-        return state_dtype(self.dtype_policy)
-
-    def get_initial_state(self, batch_size=None):
-        return zeros(self.state_size, batch_size, self.compute_dtype)
-
-    def get_dropout_mask(self, step_input):
-        """Draw the masks of the inputs, if there are any and they are not drawn yet."""
-
-    def get_recurrent_dropout_mask(self, step_input):
-        """Draw the masks of the recurrent inputs, likewise."""
-
-    def reset_dropout_mask(self):
-        """Forget the masks of the inputs."""
-
-    def reset_recurrent_dropout_mask(self):
-        """Forget the masks of the recurrent inputs."""
+from hybrid_lmu.cells.contract import as_list, state_dtype
 
 
 class CarriedState:
@@ -201,18 +165,3 @@ def _avoid_xla(layer):
     """
     if keras.backend.backend() == "tensorflow":
         layer.supports_jit = False
-
-
-def state_dtype(policy):
-    """The dtype of states under a dtype policy: float32 where it computes in half precision."""
-    return "float32" if policy.compute_dtype in _HALF else policy.compute_dtype
-
-
-def zeros(sizes, batch_size, dtype):
-    """Zero states of the given sizes, in a list."""
-    return [ops.zeros((batch_size, size), dtype=dtype) for size in as_list(sizes)]
-
-
-def as_list(value):
-    """One state or several, as a list."""
-    return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -10,7 +10,8 @@ from hybrid_lmu._internal.checks import (
     check_state_count,
     check_state_shape,
 )
-from hybrid_lmu.cells._rnn import CarriedState, as_list
+from hybrid_lmu.cells._rnn import CarriedState
+from hybrid_lmu.cells.contract import as_list
 
 
 class StatefulActivation(CarriedState, keras.layers.Layer):

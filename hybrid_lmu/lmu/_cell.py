@@ -12,7 +12,7 @@ from hybrid_lmu._internal.checks import (
 )
 from hybrid_lmu._internal.dropout import SequenceDropout
 from hybrid_lmu.cells._hybrid_cell import HybridCell, with_objects
-from hybrid_lmu.cells._rnn import Float32StateCell
+from hybrid_lmu.cells.contract import Cell
 from hybrid_lmu.lmu._sequences import WholeSequences
 from hybrid_lmu.memory._memory import LegendreMemoryCell
 from hybrid_lmu.quantizers._sigma_delta import SigmaDeltaQuantizer
@@ -30,7 +30,7 @@ _OBJECTS = ("hidden_cell", "kernel_initializer", "recurrent_initializer", "bias_
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
-class HybridLMUCell(WholeSequences, Float32StateCell):
+class HybridLMUCell(WholeSequences, Cell):
     """One step of a Legendre Memory Unit whose memory and hidden activity are quantized.
 
     With ``Q`` the sigma-delta quantizer and [ , ] concatenation::

@@ -8,7 +8,8 @@ import numpy as np
 from keras import ops
 
 from hybrid_lmu._internal.checks import check_positive_integer
-from hybrid_lmu.cells._rnn import Float32StateCell, HybridRNN
+from hybrid_lmu.cells._rnn import HybridRNN
+from hybrid_lmu.cells.contract import Cell
 from hybrid_lmu.memory import _chunks as chunks
 from hybrid_lmu.memory import legendre
 from hybrid_lmu.memory._discrete_system import check_discretizer
@@ -18,7 +19,7 @@ _ORDER_OF_PREFIX_SUMS = 1024  # below, a product with the dense matrix is faster
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
-class LegendreMemoryCell(Float32StateCell):
+class LegendreMemoryCell(Cell):
     """One step of the Legendre delay system, ``m_t = Abar m_{t-1} + Bbar u_t``.
 
     Args:

@@ -7,13 +7,13 @@ import numpy as np
 from keras import ops
 
 from hybrid_lmu._internal.checks import check_positive_integer
-from hybrid_lmu.cells._rnn import Float32StateCell
+from hybrid_lmu.cells.contract import Cell
 from hybrid_lmu.layers._stateful_activation import StatefulActivation
 from hybrid_lmu.neurons import surrogates
 from hybrid_lmu.neurons._membrane import potentials
 
 
-class SpikingCell(Float32StateCell):
+class SpikingCell(Cell):
     """Base of the neurons of the form in `hybrid_lmu.neurons._membrane`.
 
     A subclass sets `carry`, `gain` and `keep`, and defines ``charge(x, v) -> u``,

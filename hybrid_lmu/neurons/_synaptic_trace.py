@@ -4,14 +4,14 @@ import keras
 from keras import ops
 
 from hybrid_lmu._internal.checks import check_positive_integer
-from hybrid_lmu.cells._rnn import Float32StateCell, state_dtype
+from hybrid_lmu.cells.contract import Cell, state_dtype
 from hybrid_lmu.layers._stateful_activation import StatefulActivation
 from hybrid_lmu.neurons._cell import emitted
 from hybrid_lmu.neurons._synaptic_filter import SynapticFilter
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
-class SynapticTraceCell(Float32StateCell):
+class SynapticTraceCell(Cell):
     """One step of a `SynapticTrace`.
 
     Args:
