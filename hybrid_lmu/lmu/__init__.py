@@ -1,1 +1,6 @@
-"""The hybrid-spiking Legendre Memory Unit: cell and layer."""
+"""The hybrid-spiking Legendre Memory Unit, as a cell and as a layer."""
+
+from hybrid_lmu.lmu._cell import HybridLMUCell
+from hybrid_lmu.lmu._layer import HybridLMU
+
+__all__ = ["HybridLMU", "HybridLMUCell"]
