@@ -2,5 +2,6 @@
 
 from hybrid_lmu.lmu._cell import HybridLMUCell
 from hybrid_lmu.lmu._layer import HybridLMU
+from hybrid_lmu.lmu._plan import Plan, Way
 
-__all__ = ["HybridLMU", "HybridLMUCell"]
+__all__ = ["HybridLMU", "HybridLMUCell", "Plan", "Way"]
