@@ -2,14 +2,8 @@ import dataclasses
 
 import pytest
 
-from training.config import (
-    HYBRID_LMUS,
-    RECIPES,
-    TASK_NAMES,
-    RunConfig,
-    make_config,
-    models_of,
-)
+from training.config import HYBRID_LMUS, RunConfig, make_config, models_of
+from training.tasks import TASK_NAMES, TASKS
 
 
 @pytest.mark.parametrize(
@@ -19,8 +13,8 @@ def test_every_task_has_a_recipe_for_every_model(task, model):
     config = make_config(task, model, seed=3)
     assert config.name == f"{task}-{model}-seed3"
     if model not in HYBRID_LMUS:  # all baselines of a task have the same epochs and parameters
-        assert config.epochs == RECIPES[task]["*"]["epochs"]
-        assert config.parameters == RECIPES[task]["*"]["parameters"]
+        assert config.epochs == TASKS[task].recipes["*"]["epochs"]
+        assert config.parameters == TASKS[task].recipes["*"]["parameters"]
 
 
 def test_variants_are_part_of_the_name():
@@ -32,7 +26,7 @@ def test_variants_are_part_of_the_name():
 
 def test_given_options_win_over_the_model_and_the_model_over_the_task():
     recipe = make_config("digits", "hybrid-lmu")
-    assert recipe.memory_resolution == RECIPES["digits"]["hybrid-lmu"]["memory_resolution"]
+    assert recipe.memory_resolution == TASKS["digits"].recipes["hybrid-lmu"]["memory_resolution"]
     changed = make_config("digits", "hybrid-lmu", memory_resolution=3.0, epochs=None)
     assert changed == dataclasses.replace(recipe, memory_resolution=3.0)
 

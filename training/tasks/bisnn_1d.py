@@ -3,7 +3,7 @@
 import numpy as np
 
 from training.tasks import population_code
-from training.tasks.base import Split, TaskData
+from training.tasks.base import Split, Task, TaskData
 
 NOISE, STEPS, NEURONS, OVERLAP = 0.1, 100, 20, 4.0
 INTERVALS = ((-1.0, 0.0), (1.5, 2.5), (4.0, 5.0))
@@ -67,3 +67,15 @@ def encoded(x: np.ndarray, seed: int) -> np.ndarray:
     return population_code.spikes(
         population_code.rates(unit[:, None], NEURONS, OVERLAP), STEPS, seed
     )
+
+
+TASK = Task(
+    name="bisnn-1d",
+    load=load,
+    spike_recipes={
+        "*": dict(hidden=(128, 128), burn_in=10, batch_size=30, epochs=600),
+        "full-precision": dict(learning_rate=3.0, rule=dict(initial_latent=0.5)),
+        "straight-through": dict(learning_rate=1.0, rule={}),
+        "bayesian": dict(learning_rate=300.0, rule=dict(temperature=0.3, rho=1e-6)),
+    },
+)

@@ -7,8 +7,8 @@ import numpy as np
 from training.errors import DataNotFound
 from training.events import read_aedat2
 from training.events.augmentation import objects
-from training.tasks.base import TaskData
-from training.tasks.event_data import files_of_classes, find_folder, read_splits
+from training.tasks.base import Task, TaskData
+from training.tasks.event_data import event_recipes, files_of_classes, find_folder, read_splits
 from training.tasks.splits import split_off
 
 CLASSES = (
@@ -55,3 +55,12 @@ def _number(path):
             f"expected a file name that ends in its number; received: {path}. {HELP}"
         )
     return int(found.group(1))
+
+
+TASK = Task(
+    name="cifar10-dvs",
+    load=load,
+    recipes=event_recipes(60_000),
+    image_steps=True,
+    can_fold=True,
+)

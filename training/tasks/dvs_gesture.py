@@ -7,8 +7,8 @@ import numpy as np
 from training.errors import BrokenData, DataNotFound
 from training.events import event_frames, read_aedat3, read_trials
 from training.events.augmentation import gestures
-from training.tasks.base import Split, TaskData
-from training.tasks.event_data import find_folder
+from training.tasks.base import Split, Task, TaskData
+from training.tasks.event_data import event_recipes, find_folder
 from training.tasks.splits import VALIDATION_SHARE
 
 CLASSES = 11
@@ -78,3 +78,12 @@ def _read(paths, augment=None, **options):
             frames.append(event_frames(events, **options))
             labels.append(label)
     return Split(np.stack(frames), np.array(labels, "int32"), augment=augment)
+
+
+# No cross-validation: parts would share people.
+TASK = Task(
+    name="dvs-gesture",
+    load=load,
+    recipes=event_recipes(17_000),
+    image_steps=True,
+)

@@ -2,8 +2,8 @@
 
 from training.events import read_atis
 from training.events.augmentation import objects
-from training.tasks.base import TaskData
-from training.tasks.event_data import files_of_classes, find_folder, read_splits
+from training.tasks.base import Task, TaskData
+from training.tasks.event_data import event_recipes, files_of_classes, find_folder, read_splits
 from training.tasks.splits import split_off
 
 HEIGHT, WIDTH = 180, 240  # recordings are of different sizes, all within this
@@ -41,3 +41,12 @@ def load(data_dir=None, steps: int = 10, factor: int = 4, augment: bool = True) 
 
 def _read(path):
     return read_atis(path, height=HEIGHT, width=WIDTH)
+
+
+TASK = Task(
+    name="ncaltech101",
+    load=load,
+    recipes=event_recipes(200_000),
+    image_steps=True,
+    can_fold=True,
+)

@@ -7,6 +7,7 @@ import numpy as np
 from training.tasks.base import Split, TaskData
 
 VALIDATION_SHARE = 0.15
+FOLDS = 5  # of cross-validation
 
 
 def split_off(labels, share: float = VALIDATION_SHARE, seed: int = 0):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-import tests.training.event_writers as writers
+import tests.training.events.event_writers as writers
 from training import bisnn
 from training.cli import SHARED_DATA
 from training.data import EpochBatches
@@ -42,7 +42,7 @@ def write_nmnist(folder, train=8, test=1):
 def test_nmnist_as_spikes_for_local_rules(tmp_path):
     write_nmnist(tmp_path / "events" / "nmnist_small")
     task = bisnn.load("nmnist", tmp_path)
-    counts = nmnist.load(tmp_path, **bisnn.NMNIST)
+    counts = nmnist.load(tmp_path, **nmnist.SPIKES)
     assert task.sample_shape == (50, 17 * 17 * 2) and sizes(task) == sizes(counts)
     assert task.train.augment is None
     for part in ("train", "validation", "test"):
