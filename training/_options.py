@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import math
+import numbers
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -103,7 +104,7 @@ def integer(least: int) -> Callable[[str, object], None]:
 
 def positive(name: str, value: float) -> None:
     """Check that a value is a finite number above 0."""
-    if not (math.isfinite(value) and value > 0):
+    if not (isinstance(value, numbers.Real) and math.isfinite(value) and value > 0):
         raise ValueError(f"`{name}` must be a finite number > 0; received: {value!r}")
 
 

@@ -16,6 +16,7 @@ from hybrid_lmu.local_learning import (
     LocalSpikingNetwork,
     StraightThroughRule,
 )
+from training import tasks
 from training.tasks import SPIKE_TASKS, TASKS, TaskData
 
 RULES = {
@@ -33,7 +34,8 @@ def load(task: str, data_dir: Path | None = None) -> TaskData:
     DataNotFound: no data; the message says how to get them.
     """
     _check_known("task", task, RECIPES)
-    return (TASKS[task].load_spikes or TASKS[task].load)(data_dir).check()
+    load_spikes = TASKS[task].load_spikes
+    return load_spikes(data_dir).check() if load_spikes else tasks.load_task(task, data_dir)
 
 
 def recipe(task: str, rule: str) -> dict:
