@@ -1,10 +1,11 @@
 """Train one model on one task with one seed, judge it, write its run folder."""
 
 from collections.abc import Callable
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 import hybrid_lmu
 from hybrid_lmu import full_simulation, weights
@@ -23,6 +24,7 @@ from training.scores import evaluate
 from training.tasks import TaskData
 
 NON_SPIKING_RESOLUTION = 2.0**20
+T = TypeVar("T")
 
 
 def check_run(config: RunConfig, task: TaskData) -> None:
@@ -163,7 +165,7 @@ def _judge(config, task, units, folder, recorder):
     }
 
 
-def at_resolutions(model: keras.Model, function: Callable, resolutions):
+def at_resolutions(model: keras.Model, function: Callable[[], T], resolutions: ArrayLike) -> T:
     """Return ``function()``, called while the model has other resolutions.
 
     `resolutions`: one number for all resolution variables, or one for each, in the model's order.

@@ -31,7 +31,7 @@ class Split:
     def __len__(self) -> int:
         return len(self.x)
 
-    def take(self, rows) -> "Split":
+    def take(self, rows: np.ndarray | slice) -> "Split":
         """The samples at the indices or in the slice `rows`."""
         weight = None if self.weight is None else self.weight[rows]
         return Split(self.x[rows], self.y[rows], weight, self.augment)

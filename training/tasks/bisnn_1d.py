@@ -1,5 +1,7 @@
 """A curve over three intervals with gaps between them: regression from spikes."""
 
+from pathlib import Path
+
 import numpy as np
 
 from training.tasks import population_code
@@ -12,7 +14,7 @@ SEEDS = {"train": 0, "validation": 1, "test": 2}
 GRID = -1.0 + np.arange(600) / 100
 
 
-def load(data_dir=None) -> TaskData:
+def load(data_dir: Path | None = None) -> TaskData:
     """[N, 100, 20] spikes, targets [N, 1]; generated, `data_dir` is not used.
 
     ``f(x) = x - 0.1 x^2 + cos(pi x / 2)``, seen with noise of standard deviation 0.1 at 60 points,

@@ -1,6 +1,7 @@
 """CIFAR-10 and CIFAR-100: small colour pictures."""
 
 import functools
+from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +12,9 @@ from training.tasks.tfds_data import read_tfds
 _MEAN, _DEVIATION = (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)
 
 
-def load_images(data_dir=None, *, name: str = "cifar10", classes: int = 10) -> TaskData:
+def load_images(
+    data_dir: Path | None = None, *, name: str = "cifar10", classes: int = 10
+) -> TaskData:
     """[N, 32, 32, 3], normalized; 45,000 training, 5,000 validation, 10,000 test images.
 
     tensorflow-datasets reads them: from ``<data_dir>/tfds`` or `data_dir` itself; without

@@ -1,6 +1,7 @@
 """CIFAR10-DVS: 10,000 pictures of CIFAR-10 that move on a screen, seen by an event camera."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 
@@ -23,7 +24,9 @@ HELP = (
 )
 
 
-def load(data_dir=None, steps: int = 10, factor: int = 2, augment: bool = True) -> TaskData:
+def load(
+    data_dir: Path | None = None, steps: int = 10, factor: int = 2, augment: bool = True
+) -> TaskData:
     """[N, 10, 64, 64, 2] counts of events (OFF, ON), labels 0 to 9 as in CIFAR-10.
 
     From ``<data_dir>/events/cifar10_dvs``, 1,000 files a class. Test: numbers 900 to 999 of each

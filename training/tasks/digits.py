@@ -1,5 +1,7 @@
 """Digits: scikit-learn's 1,797 real 8x8 images, as sequences of 64 pixels and as images."""
 
+from pathlib import Path
+
 import numpy as np
 
 from training.tasks.base import EXACT_SUMS, ImageRecipe, Split, Task, TaskData
@@ -8,7 +10,7 @@ from training.tasks.base import EXACT_SUMS, ImageRecipe, Split, Task, TaskData
 TEST_FRACTION, VALIDATION_FRACTION = 0.20, 0.15
 
 
-def load(data_dir=None) -> TaskData:
+def load(data_dir: Path | None = None) -> TaskData:
     """[N, 64, 1] in [0, 1], pixels in the order ``RandomState(0).permutation(64)``.
 
     1,797 images: 360 test (20 %), 270 validation (15 %), 1,167 training. scikit-learn ships them:
@@ -18,7 +20,7 @@ def load(data_dir=None) -> TaskData:
     return _split(lambda pixels: pixels[:, order, None])
 
 
-def load_images(data_dir=None) -> TaskData:
+def load_images(data_dir: Path | None = None) -> TaskData:
     """[N, 8, 8, 1] in [0, 1], in the splits of `load`."""
     return _split(lambda pixels: pixels.reshape(-1, 8, 8, 1))
 

@@ -1,6 +1,7 @@
 """DVS128 Gesture: 11 gestures of hands and arms, 29 people, three kinds of light."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +22,9 @@ HELP = (
 )
 
 
-def load(data_dir=None, steps: int = 16, factor: int = 4, augment: bool = True) -> TaskData:
+def load(
+    data_dir: Path | None = None, steps: int = 16, factor: int = 4, augment: bool = True
+) -> TaskData:
     """[N, 16, 32, 32, 2] counts of events (OFF, ON), labels 0 to 10 (classes 1 to 11).
 
     From ``<data_dir>/events/DvsGesture``. Each line of a recording's labels is one sample, from its

@@ -13,7 +13,7 @@ HELP = (
 )
 
 
-def load(data_dir=None) -> TaskData:
+def load(data_dir: Path | None = None) -> TaskData:
     """[N, 1300, 4] spikes, labels [N, 1300] in 0..5, weight 0 where a step has no label.
 
     618 training sequences, of which the last 93 in file order are validation (a block, since

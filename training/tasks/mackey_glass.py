@@ -1,5 +1,7 @@
 """Mackey-Glass: predict a chaotic delay equation 15 time units ahead, at every step."""
 
+from pathlib import Path
+
 import numpy as np
 
 from training.tasks.base import Split, Task, TaskData
@@ -9,7 +11,7 @@ TIMESTEPS, TRANSIENT = 512, 300
 SIZES = {"train": 96, "validation": 16, "test": 32}
 
 
-def load(data_dir=None) -> TaskData:
+def load(data_dir: Path | None = None) -> TaskData:
     """x [N, 512, 1], y [N, 512, 1] with y_t = x_{t+15}; generated, `data_dir` is not used.
 
     One sample a time unit, after 300 units of transient; every sequence starts from its own

@@ -1,6 +1,7 @@
 """MNIST: 784 pixels one after another, in order (smnist) or permuted (psmnist), and as images."""
 
 import functools
+from pathlib import Path
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from training.tasks.base import EXACT_SUMS, ImageRecipe, Split, Task, TaskData
 from training.tasks.tfds_data import read_tfds
 
 
-def load(data_dir=None, *, permuted: bool = True, permutation: int = 0) -> TaskData:
+def load(data_dir: Path | None = None, *, permuted: bool = True, permutation: int = 0) -> TaskData:
     """[N, 784, 1] in [0, 1]; 50,000 training, 10,000 validation, 10,000 test images.
 
     tensorflow-datasets reads them: from ``<data_dir>/tfds`` or `data_dir` itself; without
@@ -21,7 +22,7 @@ def load(data_dir=None, *, permuted: bool = True, permutation: int = 0) -> TaskD
     return _read(name, data_dir, lambda pixels: pixels[:, order, None])
 
 
-def load_images(data_dir=None) -> TaskData:
+def load_images(data_dir: Path | None = None) -> TaskData:
     """[N, 28, 28, 1] in [0, 1], in the splits of `load`."""
     return _read("mnist", data_dir, lambda pixels: pixels.reshape(-1, 28, 28, 1))
 

@@ -1,5 +1,7 @@
 """N-Caltech101: pictures of Caltech101 seen by an event camera that moves in three saccades."""
 
+from pathlib import Path
+
 from training.events import read_atis
 from training.events.augmentation import objects
 from training.tasks.base import Task, TaskData
@@ -17,7 +19,9 @@ HELP = (
 )
 
 
-def load(data_dir=None, steps: int = 10, factor: int = 4, augment: bool = True) -> TaskData:
+def load(
+    data_dir: Path | None = None, steps: int = 10, factor: int = 4, augment: bool = True
+) -> TaskData:
     """[N, 10, 45, 60, 2] counts of events (OFF, ON); a class for each folder, by name.
 
     From ``<data_dir>/events/ncaltech101/Caltech101``: 101 folders (the background among them).

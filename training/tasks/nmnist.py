@@ -1,6 +1,7 @@
 """N-MNIST: digits of MNIST seen by an event camera that moves in three short saccades."""
 
 import dataclasses
+from pathlib import Path
 
 from training.events import read_atis
 from training.events.augmentation import digits
@@ -20,7 +21,9 @@ HELP = (
 )
 
 
-def load(data_dir=None, steps: int = 20, factor: int = 1, augment: bool = True) -> TaskData:
+def load(
+    data_dir: Path | None = None, steps: int = 20, factor: int = 1, augment: bool = True
+) -> TaskData:
     """[N, 20, 34, 34, 2] counts of events (OFF, ON), labels 0 to 9.
 
     From ``<data_dir>/events/nmnist`` (60,000 and 10,000 recordings) if it is there, else
@@ -51,7 +54,7 @@ def _read(path):
     return read_atis(path, height=PIXELS, width=PIXELS)
 
 
-def load_spikes(data_dir=None) -> TaskData:
+def load_spikes(data_dir: Path | None = None) -> TaskData:
     """[N, 50, 578] spikes, labels 0 to 9, of the recordings that `load` reads.
 
     A spike stands where a pixel of 17 x 17 saw at least one event of a polarity within a step of

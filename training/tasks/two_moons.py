@@ -1,5 +1,7 @@
 """Two moons: two half circles of points, as spikes of a population code."""
 
+from pathlib import Path
+
 import numpy as np
 
 from training.tasks import population_code
@@ -11,7 +13,7 @@ SEEDS = {"train": 0, "validation": 1, "test": 2}
 GRID_SEED = 3
 
 
-def load(data_dir=None) -> TaskData:
+def load(data_dir: Path | None = None) -> TaskData:
     """[N, 100, 20] spikes, labels 0 or 1; generated, `data_dir` is not used.
 
     200 training points of standard deviation 0.1 around the half circles, each coordinate scaled
