@@ -70,18 +70,26 @@ def test_names_tell_designs_apart():
     keras.backend.backend() == "jax", reason="minutes of compiling for what no backend changes"
 )
 def test_binary_kernels_are_trained_from_those_of_full_precision():
-    data = load("digits")
-    notes = []
-    start = train(data, TINY, Design(), 0)
+    data, notes = load("digits"), []
+    design = Design(binary=True, binary_first=True, binary_last=True)
+    start = train(data, TINY, Design(), 0, note=notes.append)
     before = start.get_weights()
-    for given, parts in ((None, 2), (start, 1)):
-        notes.clear()
-        design = Design(binary=True, binary_first=True, binary_last=True)
-        model = train(data, TINY, design, 0, note=notes.append, start=given)
-        assert [layer.name for layer in model.layers if type(layer).__name__ == "QuantizedWeights"]
-        assert len(notes) == parts and "val. accuracy" in notes[0]
+    model = train(data, TINY, design, 0, note=notes.append, start=start)
+    assert [layer.name for layer in model.layers if type(layer).__name__ == "QuantizedWeights"]
+    assert len(notes) == 2 and all("val. accuracy" in note for note in notes)
     for kept, now in zip(before, start.get_weights(), strict=True):
         np.testing.assert_array_equal(kept, now)
+
+
+@pytest.mark.slow
+def test_both_parts_give_what_each_gives_after_the_other():
+    data, notes = load("digits"), []
+    whole = train(data, TINY, Design(binary=True), 0, note=notes.append)
+    start = train(data, TINY, Design(), 0)
+    again = train(data, TINY, Design(binary=True), 0, start=start)
+    assert len(notes) == 2
+    for one, two in zip(whole.get_weights(), again.get_weights(), strict=True):
+        assert one.shape == two.shape
 
 
 def test_images_are_moved_and_mirrored_and_nothing_else():
