@@ -82,14 +82,11 @@ def test_binary_kernels_are_trained_from_those_of_full_precision():
 
 
 @pytest.mark.slow
-def test_both_parts_give_what_each_gives_after_the_other():
-    data, notes = load("digits"), []
-    whole = train(data, TINY, Design(binary=True), 0, note=notes.append)
-    start = train(data, TINY, Design(), 0)
-    again = train(data, TINY, Design(binary=True), 0, start=start)
+def test_without_a_start_both_parts_are_trained():
+    notes = []
+    model = train(load("digits"), TINY, Design(binary=True), 0, note=notes.append)
     assert len(notes) == 2
-    for one, two in zip(whole.get_weights(), again.get_weights(), strict=True):
-        assert one.shape == two.shape
+    assert any(type(layer).__name__ == "QuantizedWeights" for layer in model.layers)
 
 
 def test_images_are_moved_and_mirrored_and_nothing_else():
