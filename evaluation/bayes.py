@@ -2,8 +2,8 @@
 
     python -m evaluation.bayes --task two-moons bisnn-1d --seeds 0-4 --out runs/bisnn
 
-Trains the network of each task by each rule and seed with the recipe of training/bisnn.py, scores
-it on the test split, prints a table (mean and standard deviation over seeds), and writes
+Trains the network of each task by each rule and seed with the recipe of training/tasks, scores it
+on the test split, prints a table (mean and standard deviation over seeds), and writes
 TASK.json (scores of every seed, recipes, versions, commit, date) and figures as PNG.
 """
 
@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.commands import add_data_dir, count, note
-from training.cli import BACKENDS, _seeds
+from training.cli import BACKENDS, parse_seeds
 from training.errors import TrainingError
 from training.startup import describe_engine, prepare_environment
+from training.tasks import SPIKE_TASKS
 
 BATCH = 250
 NOISES = np.geomspace(1e-3, 1.0, 301)  # of the search for the noise of regression targets
@@ -31,11 +32,11 @@ def parser():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("--task", nargs="+", choices=("two-moons", "bisnn-1d", "nmnist"),
+    p.add_argument("--task", nargs="+", choices=SPIKE_TASKS,
                    default=["two-moons", "bisnn-1d"],
                    help="default: two-moons bisnn-1d, which need no data")  # fmt: skip
     add_data_dir(p)
-    p.add_argument("--seeds", nargs="+", type=_seeds, default=[list(range(5))], metavar="SEED",
+    p.add_argument("--seeds", nargs="+", type=parse_seeds, default=[list(range(5))], metavar="SEED",
                    help="seeds, such as 0 1 2, or a range (default: 0-4)")  # fmt: skip
     p.add_argument("--samples", type=count, default=10, metavar="K",
                    help="networks drawn for an ensemble or a committee (default: 10)")  # fmt: skip

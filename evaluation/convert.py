@@ -236,9 +236,9 @@ def finetune(model, task, args, bits, logits):
     import keras
 
     from hybrid_lmu import BitBudget
-    from training.data import EpochBatches, SetEpoch
+    from training.data import EpochBatches
+    from training.fit import fit, make_loss
     from training.progress import ProgressLine
-    from training.runner import make_loss
 
     epochs, batches = args.finetune_epochs, EpochBatches(task.train, args.batch_size, args.seed)
     steps = epochs * len(batches)
@@ -250,11 +250,10 @@ def finetune(model, task, args, bits, logits):
     falling = schedule.PolynomialDecay(max(START_BITS, bits), max(1, steps // 2), float(bits))
     x = task.train.x[: args.calibration_samples].astype("float32")
     callbacks = [
-        SetEpoch(batches),
         BitBudget(falling, x, args.batch_size),
         ProgressLine(f"{bits:g} bits", epochs, len(batches), stream=sys.stderr),
     ]
-    model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
+    fit(model, batches, epochs=epochs, callbacks=callbacks)
 
 
 def _judged(model, task, args, bits, epochs, logits):

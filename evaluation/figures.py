@@ -57,16 +57,14 @@ def detailed_runs(runs):
 
 def load(run):
     """The run's best model, simulated at every step as in its test; `ModelUnreadable`."""
-    import hybrid_lmu  # noqa: F401  # Keras finds its layers only once they are registered
+    from hybrid_lmu import full_simulation
     from training.runfolder import RunFolder
-    from training.runner import simulate_every_step
 
     try:
         model = RunFolder(run.path).read_model("best.keras")
     except Exception as e:  # a damaged file fails in zipfile, json, h5py or Keras, each its own way
         raise ModelUnreadable(one_line(e)) from e
-    simulate_every_step(model)
-    return model
+    return full_simulation(model, every_layer=False)
 
 
 def of_model(run, test, kind, samples=500, factors=None, note=lambda text: None):

@@ -127,7 +127,7 @@ def finite_optimizer(config, steps: int):
     """
     from keras import ops
 
-    from training.runner import make_optimizer
+    from training.fit import make_optimizer
 
     plain = make_optimizer(config, steps)
 

@@ -31,8 +31,8 @@ from evaluation.report import WriteError, check_writable, write
 from evaluation.spiking_report import PRESET, line, plot, table
 from training.errors import TrainingError
 from training.startup import describe_engine, prepare_environment
+from training.tasks import IMAGE_TASKS
 
-DATA = ("digits", "mnist", "cifar10", "cifar100")
 ALLOWED = 0.003  # of accuracy, below the source network
 CHOSEN_WITHIN = 0.001  # the same on validation, or one image: it flatters what is chosen by it
 
@@ -55,7 +55,7 @@ def parser():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("--data", choices=DATA, default="digits",
+    p.add_argument("--data", choices=IMAGE_TASKS, default="digits",
                    help="default: digits, embedded; of cifar10 and cifar100 a VGG-15")  # fmt: skip
     add_data_dir(p)
     p.add_argument("--designs", choices=("paper", "all"), default="paper",
@@ -128,7 +128,8 @@ def study(data, recipe, chosen, args):
         if path.exists():
             model = _read(path)
         else:
-            model = images.train(data, recipe, design, args.seed, note, trained.get(plain))
+            start = trained.get(plain)
+            model = images.train(data, recipe, design, args.seed, note=note, start=start)
             seconds = time.monotonic() - started
             model.save(path)
         if not design.binary:

@@ -37,7 +37,7 @@ _SHORT_RNN = dict(
     epochs=30, batch_size=100, parameters=166_000, schedule="cosine", clip_norm=1.0
 )  # fmt: skip
 
-# In place of training/config.py: shorter runs, the hybrid one at higher resolutions. Chosen on
+# In place of training/tasks: shorter runs, the hybrid one at higher resolutions. Chosen on
 # validation, seed 0 (98.3 % there), among 8 to 30 epochs, batches 100 to 250, rate 1e-3 to 6e-3,
 # order 200 to 468, final resolutions 2 to 16 and 1 to 4; near 166,000 parameters, as the others.
 SHORT_RECIPES = {
@@ -80,7 +80,7 @@ def parser():
 
     add = p.add_argument_group(
         "recipe of hybrid-lmu and lmu",
-        "default: the task's in training/config.py; hybrid-lmu on psmnist: "
+        "default: the task's in training/tasks; hybrid-lmu on psmnist: "
         + ", ".join(f"{k} {v}" for k, v in SHORT_RECIPES["psmnist"]["hybrid-lmu"].items()),
     ).add_argument
     add("--epochs", type=int, metavar="INT", help="passes over the training data")
@@ -127,7 +127,9 @@ def make_configs(args):
 
     def config(model):
         options = given if model in LMU_MODELS else {}
-        return make_config(args.task, model, args.seed, short.get(model), jit=args.jit, **options)
+        return make_config(
+            args.task, model, args.seed, recipe=short.get(model), jit=args.jit, **options
+        )
 
     return [config(model) for model in models]
 

@@ -10,13 +10,14 @@ import time
 import keras
 import numpy as np
 
-from training.data import EpochBatches, SetEpoch
+from hybrid_lmu import full_simulation
+from training.data import EpochBatches
+from training.fit import fit
 from training.models import count_parameters, solve_units
 from training.runner import (
     at_resolutions,
     compiled_model,
     implementation,
-    simulate_every_step,
     start_afresh,
 )
 from training.schedule import annealing, final_resolutions, mean_resolutions
@@ -116,13 +117,8 @@ def train_and_test(
         batches = EpochBatches(task.train, config.batch_size, config.seed)
         model = compiled_model(config, task, units, config.epochs * len(batches))
         watch = TargetWatch(task, config, targets, cap, start, all_epochs, clock, stream)
-        model.fit(
-            batches,
-            epochs=config.epochs,
-            shuffle=False,  # EpochBatches does it
-            verbose=0,
-            callbacks=[SetEpoch(batches), *annealing(config, len(batches), task.train.x), watch],
-        )
+        callbacks = [*annealing(config, len(batches), task.train.x), watch]
+        fit(model, batches, epochs=config.epochs, callbacks=callbacks)
         tests = at_resolutions(
             model, lambda: _test(model, config, task, clock), final_resolutions(config, model)
         )
@@ -153,15 +149,16 @@ def epoch_seconds(curve):
 
 
 def _test(model, config, task, clock):
-    def timed():
+    def timed(model):
         start = clock()
         score = evaluate(model, task.test, "classes", config.batch_size)
         return {**score, "seconds": clock() - start}
 
-    chosen = timed()
-    if not (config.is_hybrid and simulate_every_step(model)):
+    chosen = timed(model)
+    every = full_simulation(model, every_layer=False)
+    if not config.is_hybrid or every is model:
         return {"test": chosen, "test_full_simulation": None, "difference_points": None}
-    full = timed()
+    full = timed(every)
     return {
         "test": chosen,
         "test_full_simulation": full,

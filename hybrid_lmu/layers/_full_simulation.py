@@ -2,13 +2,13 @@
 
 import keras
 
-from hybrid_lmu._internal.traversal import copy_weights
+from hybrid_lmu._internal.traversal import all_layers, copy_weights
 from hybrid_lmu.lmu._layer import HybridLMU
 from hybrid_lmu.weights._quantized_weights import QuantizedWeights, inside
 
 
-def full_simulation(model):
-    """Return the model with every step of every layer simulated; the output is that of the last.
+def full_simulation(model: keras.Model, *, every_layer: bool = True) -> keras.Model:
+    """Return the model with every step simulated; the output is that of the last step.
 
     A recurrent layer without `return_sequences`, and the layers after it, compute the last step
     alone, where diffusion errors are drawn anew (`HybridLMU`, and `SigmaDelta` of [batch,
@@ -24,6 +24,10 @@ def full_simulation(model):
             layers after a recurrent layer without `return_sequences` must act on the last axis, as
             Dense, Dropout, Activation, LayerNormalization and SigmaDelta do. Or a model whose
             `HybridLMU` has `return_last`: there, all steps of that layer are simulated.
+        every_layer: whether the layers after the recurrent layer run at every step too. Default:
+            True. With False only the `HybridLMU` layers, at whatever place, simulate all their
+            steps; the rest of the model, which can be of any kind, stays as it is. Its seed
+            generators go on from their states. A model without `HybridLMU` is returned itself.
 
     Returns:
         a new model, not compiled, with copies of the weights.
@@ -50,6 +54,8 @@ def full_simulation(model):
             "`model` must be a Sequential or functional keras.Model, built; received: "
             f"{type(model).__name__}"
         )
+    if not every_layer:
+        return _with_simulated_lmus(model)
     reducing = [layer.name for layer in model.layers if _reduces(layer)]
     if not reducing and any(getattr(inside(one), "return_last", None) for one in model.layers):
         every = keras.models.clone_model(model, clone_function=_with_all_steps)
@@ -79,6 +85,30 @@ def full_simulation(model):
         )
     inputs = every.inputs[0] if len(every.inputs) == 1 else every.inputs
     return keras.Model(inputs, every.outputs[0][:, -1], name=f"{model.name}_full")
+
+
+def _with_simulated_lmus(model):
+    if not any(isinstance(layer, HybridLMU) for layer in all_layers(model)):
+        return model
+
+    def simulated(layer):
+        config = layer.get_config()
+        if isinstance(inside(layer), HybridLMU):
+            own = config["layer"]["config"] if isinstance(layer, QuantizedWeights) else config
+            own["simulation"] = "full"
+        return layer.__class__.from_config(config)
+
+    copy = keras.models.clone_model(model, clone_function=simulated)
+    # `variables` holds the states of seed generators too, which `get_weights` leaves out.
+    for old, new in zip(model.variables, copy.variables, strict=True):
+        new.assign(old)
+    for layer in all_layers(copy):
+        if isinstance(layer, HybridLMU) and layer.simulation != "full":
+            raise ValueError(
+                "Each HybridLMU must be a layer of the model itself, or in a QuantizedWeights; "
+                f"received {layer.name!r} inside another layer or model."
+            )
+    return copy
 
 
 def _reduces(layer):

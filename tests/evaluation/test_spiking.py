@@ -8,11 +8,12 @@ import pytest
 from evaluation import spiking
 from hybrid_lmu import conversion
 from training import images
+from training.tasks import ImageRecipe
 
 
 @pytest.fixture
 def tiny(monkeypatch):
-    recipe = images.Recipe(((4, 4),), 8, 32, (2, 1), (1e-2, 1e-2))
+    recipe = ImageRecipe(((4, 4),), 8, 32, (2, 1), (1e-2, 1e-2))
     monkeypatch.setitem(images.RECIPES, "digits", recipe)
     monkeypatch.setattr(conversion, "PERCENTILES", (99.0, 99.9))
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-import tests.training.event_writers as writers
+import tests.training.events.event_writers as writers
 from training import bisnn
 from training.cli import SHARED_DATA
 from training.data import EpochBatches
@@ -42,7 +42,7 @@ def write_nmnist(folder, train=8, test=1):
 def test_nmnist_as_spikes_for_local_rules(tmp_path):
     write_nmnist(tmp_path / "events" / "nmnist_small")
     task = bisnn.load("nmnist", tmp_path)
-    counts = nmnist.load(tmp_path, **bisnn.NMNIST)
+    counts = nmnist.load(tmp_path, **nmnist.SPIKES)
     assert task.sample_shape == (50, 17 * 17 * 2) and sizes(task) == sizes(counts)
     assert task.train.augment is None
     for part in ("train", "validation", "test"):
@@ -241,8 +241,8 @@ def test_a_model_of_images_trains_and_is_judged_on_whole_numbers():
         [keras.Input(task.sample_shape), keras.layers.Flatten(), keras.layers.Dense(4)]
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(0.02), loss=loss)
-    model.fit(EpochBatches(task.train, 20, seed=0), epochs=30, shuffle=False, verbose=0)
+    model.compile(keras.optimizers.Adam(0.05), loss=loss)
+    model.fit(EpochBatches(task.train, 20, seed=0), epochs=10, shuffle=False, verbose=0)
     assert evaluate(model, task.test, "classes", 16)["accuracy"] > 0.7
 
 

@@ -1,8 +1,8 @@
 """After every epoch: validate, keep the best model, write history and checkpoint; and restore.
 
-A checkpoint holds every variable of the model and of the optimizer, the states of all seed
-generators among them: a .keras file does not keep those (Keras 3.15 starts them again from their
-seeds), and a resumed run would draw other dropout masks and initial errors.
+A checkpoint holds every variable of the model and of the optimizer, also the states of all seed
+generators. A .keras file does not keep these states (Keras 3.15 starts the generators again from
+their seeds), so a resumed run would draw other dropout masks and initial errors.
 """
 
 import time
@@ -10,19 +10,23 @@ import time
 import keras
 import numpy as np
 
+from training.config import RunConfig
 from training.errors import RunFolderError, TrainingError
+from training.runfolder import RunFolder
 from training.schedule import mean_resolutions
 from training.scores import evaluate
+from training.tasks import TaskData
 
 
 class EpochRecorder(keras.callbacks.Callback):
     """Validates after each epoch and writes best.keras, history.json and a checkpoint.
 
     **Which epoch is best.** The one with the highest validation accuracy (the lowest validation
-    NRMSE for a regression); of equal ones that with the lower validation loss, of these the
-    first. Only epochs that end with every resolution at its final value compete: an epoch in mid
-    annealing scores a less quantized network than the one the run is about, so its score would win
-    the choice and lose the point. `schedule.anneal_steps` makes sure that the last epoch competes.
+    NRMSE for a regression); of equal ones the one with the lower validation loss; of
+    equal ones the first. Only epochs that end with every resolution at its final value compete. An
+    epoch in mid annealing has higher resolutions: its score belongs to a less quantized network
+    than the one that the run is about. `schedule.anneal_steps` makes sure that the last epoch
+    competes.
 
     Args:
         folder: `RunFolder` to write to.
@@ -31,7 +35,9 @@ class EpochRecorder(keras.callbacks.Callback):
         first_epoch: the first epoch, from 0, that competes.
     """
 
-    def __init__(self, folder, task, config, first_epoch=0):
+    def __init__(
+        self, folder: RunFolder, task: TaskData, config: RunConfig, first_epoch: int = 0
+    ) -> None:
         super().__init__()
         self.folder, self.task, self.config = folder, task, config
         self.first_epoch = first_epoch
@@ -107,7 +113,7 @@ def training_variables(model: keras.Model) -> list:
     return [(f"v{index:04d}", variable) for index, variable in enumerate(variables)]
 
 
-def restore(model: keras.Model, recorder: EpochRecorder, folder) -> int:
+def restore(model: keras.Model, recorder: EpochRecorder, folder: RunFolder) -> int:
     """Put the newest checkpoint into model and recorder; return the number of finished epochs.
 
     0 if there is no checkpoint. RunFolderError if it does not fit the model. Either way the

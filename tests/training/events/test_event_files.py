@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tests.training.event_writers as writers
+import tests.training.events.event_writers as writers
 from training.cli import SHARED_DATA
 from training.errors import BrokenData, DataNotFound
 from training.events import read_aedat2, read_aedat3, read_atis, read_trials
