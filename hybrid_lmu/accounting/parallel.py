@@ -70,7 +70,7 @@ def pairs_at_once(layer, call):
         if len(getattr(resolution, "shape", ())) == len(x.shape):
             resolution = ops.flip(resolution, axis=1)
     calls = call.caught
-    if "memory" not in calls or calls["memory"][1].shape[1] != x.shape[1]:
+    if "memory" not in calls or calls["memory"][1][0].shape[1] != x.shape[1]:
         with caught(layer) as calls:  # the layer computed its last steps alone
             cell.sequence(x, cell.get_initial_state(ops.shape(x)[0]))
     x = ops.cast(x, cell.dtype_policy.compute_dtype)
@@ -97,15 +97,15 @@ def _is_known(cell):
 
 def _signals(x, calls):
     """The signals of all steps, under the names of `HybridLMUCell.signals`."""
-    (u, memory, *_), m = calls["memory"]
+    (u, (memory, *_), *_), (m, _) = calls["memory"]
     (hidden_input, states, *_), (outputs, _) = calls["hidden"]
     return {
-        "encoder": x,
+        "input": x,
         "memory_input": u,
-        "memory_state": _before(m, memory),
+        "memory_before": _before(m, memory),
         "memory": calls["memory_quantizer"][1][0],
-        "hidden_input": hidden_input,
-        "hidden_recurrent": _before(outputs, states[0]),
+        "memory_to_hidden": hidden_input[..., : m.shape[-1]],
+        "hidden_before": _before(outputs, states[0]),
         "hidden": outputs,
     }
 

@@ -145,13 +145,12 @@ def hybrid_lmu_pairs(cell, x, signals):
     """
     memory = resolution_of(cell.memory_quantizer)
     hidden = resolution_of(cell.hidden.quantizer)
-    width, split = x.tensor.shape[-1], cell.memory.output_size
 
     pairs = []
     if cell.kernel is not None:
-        parts = [Signal(signals["encoder"][..., :width], x.resolution, "input")]
+        parts = [Signal(signals["input"], x.resolution, "input")]
         if cell.hidden_to_memory:
-            parts.append(Signal(signals["encoder"][..., width:], hidden, "hidden"))
+            parts.append(Signal(signals["hidden_before"], hidden, "hidden"))
         pairs += matrix("kernel", "input", cell.kernel, parts)
     if cell.memory_to_memory:
         recurrent = Signal(signals["memory_recurrent"], memory)
@@ -161,7 +160,7 @@ def hybrid_lmu_pairs(cell, x, signals):
         cell.memory.order,
         cell.memory.initial_theta,
         cell.memory.discretizer,
-        Signal(signals["memory_state"], memory if cell.memory_feedback != "exact" else None),
+        Signal(signals["memory_before"], memory if cell.memory_feedback != "exact" else None),
         Signal(signals["memory_input"], x.resolution if direct else None),
     )
     if memory is not None:
@@ -170,10 +169,10 @@ def hybrid_lmu_pairs(cell, x, signals):
     if cell.hidden_cell is None:
         resolution = None if cell.input_to_hidden else memory
         return Signal(signals["hidden"], resolution), pairs
-    parts = [Signal(signals["hidden_input"][..., :split], memory, "memory")]
+    parts = [Signal(signals["memory_to_hidden"], memory, "memory")]
     if cell.input_to_hidden:
-        parts.append(Signal(signals["hidden_input"][..., split:], x.resolution, "input"))
-    h = Signal(signals["hidden_recurrent"], _fed_back(cell.hidden))
+        parts.append(Signal(signals["input"], x.resolution, "input"))
+    h = Signal(signals["hidden_before"], _fed_back(cell.hidden))
     pairs += _hidden(cell_pairs(cell.hidden.cell, parts, h))
     held = cell.hidden.output_state in (None, 0)
     pairs.append(_activity("hidden", signals["hidden"], hidden, held))

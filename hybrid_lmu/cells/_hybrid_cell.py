@@ -1,13 +1,29 @@
 """HybridCell: any recurrent cell of Keras, with quantized activity inside the recurrence."""
 
+from __future__ import annotations
+
+import functools
 import inspect
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops, tree
 
 from hybrid_lmu._internal.checks import check_choice, check_no_other
 from hybrid_lmu.cells import _keras_cells as loops
-from hybrid_lmu.cells.contract import Cell, as_list, zeros
+from hybrid_lmu.cells._products import cell_products, with_state
+from hybrid_lmu.cells.contract import (
+    INPUT,
+    Activity,
+    Cell,
+    Products,
+    Signal,
+    as_list,
+    one_step_before,
+    resolution_of,
+    zeros,
+)
 from hybrid_lmu.quantizers._sigma_delta import SigmaDeltaQuantizer
 
 
@@ -16,36 +32,36 @@ class HybridCell(Cell):
     """Wrap a recurrent cell so that its output and recurrent input are the quantized activity.
 
     With the wrapped cell ``h_t, s_t = cell(x_t, [y_{t-1}, ...])`` and the quantizer
-    ``v <- v + w h_t; n_t = floor(v); v <- v - n_t`` the output is ``y_t = n_t / w``. Every state of
-    the cell that *is* its output (the same tensor: ``h`` of SimpleRNN, GRU and LSTM) is replaced by
-    ``y_t``. Other states, such as ``c`` of an LSTM, stay as they are. The diffusion error ``v``
-    becomes one more state, the last one.
+    ``v <- v + w h_t; n_t = floor(v); v <- v - n_t`` the output is ``y_t = n_t / w``. The wrapper
+    replaces each state that *is* the output of the cell (the same tensor: ``h`` of SimpleRNN, GRU
+    and LSTM) by ``y_t``. Other states, such as ``c`` of an LSTM, stay as they are. The diffusion
+    error ``v`` becomes one more state, the last one.
 
-    The state of a GRU does two things in ``h_t = z_t h_{t-1} + (1 - z_t) g_t``: it is carried over,
-    and it meets the weights of its gates and of ``g_t``. With ``carry="exact"`` only the weights
-    get ``y_{t-1}``, and ``h_{t-1}`` is carried over as it is, in a second state: errors of
-    quantization do not add up in it (those of a half-precision cell do, as in the GRU itself).
+    A GRU uses its state twice in ``h_t = z_t h_{t-1} + (1 - z_t) g_t``: the update gate copies the
+    state forward, and the state meets the weights of the gates and of ``g_t``. With
+    ``carry="exact"`` only the weights get ``y_{t-1}``. The update gate copies ``h_{t-1}``, kept in
+    a second state, so that rounding errors do not add up in the state.
 
     Args:
-        cell: any Keras recurrent cell (`SimpleRNNCell`, `GRUCell`, `LSTMCell`, your own), or a
-            feed-forward layer with an attribute `units`, which is then a cell without recurrence
-            whose single state is its last output.
-        resolution: ``w``: levels per unit of activity per step; scalar, one per unit, or ``None``
-            for non-spiking, with the states of the wrapped cell and no other. Default 1.
+        cell: any recurrent cell of Keras (`SimpleRNNCell`, `GRUCell`, `LSTMCell`), a cell of your
+            own, or a feed-forward layer with an attribute `units`. A feed-forward layer becomes a
+            cell without recurrence; its one state is its last output.
+        resolution: ``w``: levels per unit of activity per step; a number, one number per unit, or
+            None for non-spiking. A non-spiking cell has no diffusion error. Default 1.
         initial_error: ``v_0``, see `hybrid_lmu.SigmaDeltaQuantizer`. Default ``"uniform"``.
-        seed: seed of the uniform draw.
-        quantizer: a quantizer in place of the three arguments before: `SigmaDeltaQuantizer`,
-            `RoundingQuantizer`, `StochasticQuantizer`, or one of your own.
-        output_state: index of the state that is the output of `cell`, for a cell that returns a
-            copy of it; ``None`` (default) finds it as said above; ``-1`` quantizes the output
-            only and leaves the recurrence alone.
-        carry: what a `GRUCell` carries over: ``"quantized"`` (default), ``y_{t-1}``, with which all
-            that it keeps are counts and errors; or ``"exact"``, ``h_{t-1}``.
+        seed: seed of the random ``v_0``; an integer or None. Default None.
+        output_state: index of the state that equals the output, for a cell that returns a copy of
+            it. None finds the state by identity. -1 quantizes the output only and leaves the states
+            alone. Default None.
+        quantizer: a `hybrid_lmu.quantizers` quantizer in place of `resolution`, `initial_error`
+            and `seed`. Default None.
+        carry: which value the update gate of a `GRUCell` interpolates with: ``"quantized"``, the
+            output ``y_{t-1}`` (the state then holds only counts and diffusion errors), or
+            ``"exact"``, the unquantized ``h_{t-1}``. Default ``"quantized"``.
 
-    `keras.layers.RNN` runs it, and `hybrid_lmu.HybridRNN`, which keeps the states exact under mixed
-    precision and draws a new initial error in `reset_state()`.
-
-    A masked step repeats the last output, as Keras assumes that the first state holds it.
+    `keras.layers.RNN` and `hybrid_lmu.HybridRNN` run the cell. `HybridRNN` keeps the states exact
+    under mixed precision and draws a new initial error in `reset_state()`. A masked step repeats
+    the last output, because Keras assumes that the first state holds the output.
 
     Example:
 
@@ -54,24 +70,25 @@ class HybridCell(Cell):
     (2, 8)
 
     Raises:
-        ValueError: if no state of the cell is its output and `output_state` is not given; for an
-            exact carry of another cell than a `GRUCell` (a subclass, one with recurrent dropout,
-            ``implementation=1``, or a regularizer of its activity), or with `output_state`.
+        ValueError: if no state of the cell is its output and `output_state` is not given; if
+            `carry` is ``"exact"`` and `cell` is not exactly a `GRUCell` without recurrent dropout,
+            without activity regularizer and with ``implementation=2``, or `output_state` is given.
 
-    Source: the wish of nengo/keras-spiking#13; the quantizer is that of Voelker, Rasmussen &
-    Eliasmith (2020), arXiv:2002.03553. The exact carry is ours, after its exact feedback.
+    Source: the wish of nengo/keras-spiking#13. The quantizer is that of Voelker, Rasmussen &
+    Eliasmith (2020), arXiv:2002.03553. The exact carry is ours.
     """
 
     def __init__(
         self,
-        cell,
-        resolution=1.0,
-        initial_error="uniform",
-        seed=None,
-        output_state=None,
-        quantizer=None,
-        carry="quantized",
-        **kwargs,
+        cell: keras.layers.Layer,
+        resolution: float | Sequence[float] | None = 1.0,
+        *,
+        initial_error: str | float | Sequence[float] = "uniform",
+        seed: int | None = None,
+        output_state: int | None = None,
+        quantizer: keras.layers.Layer | None = None,
+        carry: str = "quantized",
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if not isinstance(cell, keras.layers.Layer):
@@ -90,7 +107,11 @@ class HybridCell(Cell):
         )
         self._given_quantizer = quantizer is not None
         self.quantizer = quantizer or SigmaDeltaQuantizer(
-            None, resolution, initial_error, seed, dtype="float32", name="quantizer"
+            resolution=resolution,
+            initial_error=initial_error,
+            seed=seed,
+            dtype="float32",
+            name="quantizer",
         )
         self.output_size = _output_size(cell)
         self.recurrent = hasattr(cell, "state_size")
@@ -110,16 +131,21 @@ class HybridCell(Cell):
         self.state_size = inner + carried + error
 
     @property
-    def takes_sequences(self):
-        """Whether `sequence` is more than a loop over steps."""
+    def takes_sequences(self) -> bool:
+        """Whether `sequence` is better than a loop over `call`."""
         return not self.recurrent or loops.can_project(self.cell)
 
     @property
-    def needs_gradient_of_loop(self):
+    def feeds_back(self) -> bool:
+        """Whether the first state is the quantized output."""
+        return self.output_state in (None, 0)
+
+    @property
+    def needs_gradient_of_loop(self) -> bool:
         return self.recurrent and not self._has_adjoint(training=True)
 
     def _has_adjoint(self, training):
-        own = loops.has_adjoint(self.cell, training) and self.output_state in (None, 0)
+        own = loops.has_adjoint(self.cell, training) and self.feeds_back
         return own and self.quantizer.linear
 
     def build(self, input_shape):
@@ -140,8 +166,8 @@ class HybridCell(Cell):
             inner = [output]
         return self._emit(output, inner, error)
 
-    def after_projection(self, z, states, training):
-        """A step whose input is already multiplied with the kernel of the wrapped cell."""
+    def after_projection(self, z, states, training=False):
+        """Run a step whose input is already multiplied with the kernel of the wrapped cell."""
         inner, error = self._split(states)
         output, inner = loops.advance(self.cell, z, inner, training)
         return self._emit(output, inner, error)
@@ -152,14 +178,15 @@ class HybridCell(Cell):
         return y, inner + ([error] if self.quantizer.spiking else [])
 
     def sequence(self, inputs, states, training=False):
-        """Return ``(outputs, states)`` of a whole sequence, what a loop over steps would.
+        """Return ``(outputs, states)`` of a whole sequence, what a loop over `call` would give.
 
         A feed-forward cell computes all steps at once. `SimpleRNNCell`, `GRUCell` and `LSTMCell`
-        loop with the product of the input taken out of the loop, other cells step by step.
+        multiply the inputs of all steps first and then loop. Other cells loop over `call`.
 
         Args:
             inputs: [batch, time, features].
-            states: as for a step.
+            states: as in `call`.
+            training: as in `call`.
         """
         inner, error = self._split(states)
         if not self.recurrent:
@@ -177,13 +204,42 @@ class HybridCell(Cell):
         return y, states + ([error] if self.quantizer.spiking else [])
 
     def _loop(self, inputs, states, training):
-        step = self
+        """Return ``(outputs, states)`` by a loop over steps."""
+        step = self.call
         if loops.can_project(self.cell):
             inputs = loops.project(self.cell, inputs, training)
-            step = _AfterProjection(self)
-        rnn = keras.layers.RNN(step, return_sequences=True, name="loop")
-        _, outputs, states = rnn.inner_loop(inputs, states, None, training)
-        return outputs, list(states)
+            step = self.after_projection
+        dtype = self.cell.compute_dtype
+        # On TensorFlow, the outputs of `ops.scan` must have the structure of what is carried. So
+        # the output is carried too; its value before the first step is not used.
+        first = ops.zeros((ops.shape(inputs)[0], self.output_size), dtype=dtype)
+
+        def advance(carried, x):
+            y, states = step(x, carried[1:], training)
+            carried = [ops.cast(y, dtype), *states]
+            return carried, carried
+
+        inputs = ops.transpose(inputs, (1, 0, 2))
+        (_, *states), (outputs, *_) = ops.scan(advance, [first, *self._to_state(states)], inputs)
+        return ops.transpose(outputs, (1, 0, 2)), states
+
+    def products(self, inputs: tuple[Signal, ...] = (INPUT,)) -> Products:
+        resolution = resolution_of(self.quantizer)
+        output = Signal("output", resolution)
+        products = with_state(
+            cell_products(self.cell, inputs),
+            Signal("state_0", resolution if self.feeds_back else None),
+        )
+        # The output of the wrapped cell does not leave the wrapper.
+        inside = [item for item in products.items if not _is_real_output(item)]
+        return Products((*inside, Activity("output", output, held=self.feeds_back)), output)
+
+    def sequence_signals(self, inputs, states: Sequence) -> dict[str, Any] | None:
+        if not (self.takes_sequences and self.feeds_back):
+            return None
+        outputs, _ = self.sequence(inputs, states)
+        before = one_step_before(outputs, states[0])
+        return {"input": inputs, "state_0": before, "output": outputs}
 
     def _split(self, states):
         states = list(states)
@@ -254,33 +310,31 @@ class HybridCell(Cell):
         return cls(**with_objects(config, ("cell", "quantizer"), custom_objects))
 
 
-class _AfterProjection(keras.layers.Layer):
-    """A `HybridCell` whose input is already multiplied with the kernel of its cell."""
-
-    def __init__(self, cell):
-        super().__init__(autocast=False, dtype=cell.dtype_policy)
-        self.cell, self.state_size = cell, cell.state_size
-
-    def call(self, z, states, training=False):
-        return self.cell.after_projection(z, states, training)
-
-
 def with_objects(config, names, custom_objects):
-    """The configuration with the objects of those names made again, as far as it has them."""
+    """Return the configuration with the objects of the given names made again."""
     make = keras.saving.deserialize_keras_object
     found = [name for name in names if config.get(name) is not None]
     return {**config, **{n: make(config[n], custom_objects=custom_objects) for n in found}}
 
 
 def call_layer(layer, *args, training, **kwargs):
-    """Call a layer, with `training` if it takes that."""
-    if "training" in inspect.signature(layer.call).parameters:
+    """Call a layer, with `training` if its `call` has that argument."""
+    if _takes_training(getattr(layer.call, "__func__", layer.call)):
         kwargs["training"] = training
     return layer(*args, **kwargs)
 
 
+@functools.lru_cache(maxsize=256)
+def _takes_training(function):
+    return "training" in inspect.signature(function).parameters
+
+
+def _is_real_output(item):
+    return isinstance(item, Activity) and item.signal.resolution is None
+
+
 def initial_state(cell, batch_size):
-    """The initial state of any Keras cell, as a list."""
+    """Return the initial states of any cell of Keras, as a list."""
     if hasattr(cell, "get_initial_state"):
         return as_list(cell.get_initial_state(batch_size=batch_size))
     return zeros(cell.state_size, batch_size, cell.compute_dtype)

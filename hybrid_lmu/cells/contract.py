@@ -77,6 +77,10 @@ class Signal:
         """The quantizer that the resolution belongs to; None if there is none."""
         return self.resolution if isinstance(self.resolution, keras.layers.Layer) else None
 
+    def value(self, signals: Mapping[str, Any]):
+        """Return the tensor, from the dictionary that `Cell.signals` returns."""
+        return signals[self.name] if self.compute is None else self.compute(signals)
+
 
 INPUT = Signal("input", from_input=True, label="input")
 
@@ -153,6 +157,16 @@ class Products:
         """Return the same with ``prefix`` and a space before the name of each item."""
         items = (replace(item, name=f"{prefix} {item.name}") for item in self.items)
         return replace(self, items=tuple(items))
+
+    def map_signals(self, change: Callable[[Signal], Signal]) -> Products:
+        """Return the same with ``change(signal)`` in place of each signal."""
+        items = []
+        for item in self.items:
+            if isinstance(item, Product):
+                items.append(replace(item, inputs=tuple(change(part) for part in item.inputs)))
+            else:
+                items.append(replace(item, signal=change(item.signal)))
+        return Products(tuple(items), change(self.output))
 
 
 class Cell(DropoutRNNCell, keras.layers.Layer):
@@ -247,6 +261,22 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
 
     def reset_recurrent_dropout_mask(self):
         """Forget the masks of the recurrent inputs."""
+
+
+def resolution_of(quantizer: keras.layers.Layer) -> keras.layers.Layer | None:
+    """Return the quantizer as `Signal.resolution`; None if its outputs are real numbers."""
+    return quantizer if quantizer.spiking else None
+
+
+def one_step_before(values, first):
+    """Return the values one step earlier, [batch, time, size].
+
+    Args:
+        values: [batch, time, size].
+        first: the value before the first step, [batch, size].
+    """
+    first = ops.expand_dims(ops.cast(first, values.dtype), 1)
+    return ops.concatenate([first, values[:, :-1]], axis=1)
 
 
 def state_dtype(policy: keras.DTypePolicy) -> str:

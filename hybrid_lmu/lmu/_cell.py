@@ -1,5 +1,12 @@
 """The hybrid-spiking Legendre Memory Unit as a cell: one step."""
 
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -12,25 +19,31 @@ from hybrid_lmu._internal.checks import (
 )
 from hybrid_lmu._internal.dropout import SequenceDropout
 from hybrid_lmu.cells._hybrid_cell import HybridCell, with_objects
-from hybrid_lmu.cells.contract import Cell
-from hybrid_lmu.lmu._sequences import WholeSequences
+from hybrid_lmu.cells._products import cell_products, with_state
+from hybrid_lmu.cells.contract import (
+    INPUT,
+    Activity,
+    Cell,
+    Product,
+    Products,
+    Signal,
+    one_step_before,
+    resolution_of,
+)
+from hybrid_lmu.lmu._feedback import run_with_counts_fed_back
+from hybrid_lmu.lmu._plan import why_step_by_step
+from hybrid_lmu.memory._discrete_system import DiscreteSystem
 from hybrid_lmu.memory._memory import LegendreMemoryCell
 from hybrid_lmu.quantizers._sigma_delta import SigmaDeltaQuantizer
 
-# Dropout has a seed of its own: with that of the diffusion errors it would drop by the error.
+# Dropout has a seed of its own. With the seed of the diffusion errors, a unit would be dropped
+# depending on its diffusion error.
 _SEED_OF_DROPOUT = 1_000_003
-# The arguments by how they stand in the configuration.
-_OF_THE_MEMORY = ("memory_d", "order", "theta", "trainable_theta", "discretizer")
-_PLAIN = ("hidden_to_memory", "memory_to_memory", "input_to_hidden", "use_bias", "dropout",
-          "recurrent_dropout", "input_d", "seed", "memory_feedback", "initial_error",
-          "memory_dropout")  # fmt: skip
 OBJECTS_OF_LMU = ("hidden_cell", "memory_quantizer", "hidden_quantizer")
-_OBJECTS = ("hidden_cell", "kernel_initializer", "recurrent_initializer", "bias_initializer",
-            "kernel_regularizer", "recurrent_regularizer", "bias_regularizer")  # fmt: skip
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
-class HybridLMUCell(WholeSequences, Cell):
+class HybridLMUCell(Cell):
     """One step of a Legendre Memory Unit whose memory and hidden activity are quantized.
 
     With ``Q`` the sigma-delta quantizer and [ , ] concatenation::
@@ -42,90 +55,106 @@ class HybridLMUCell(WholeSequences, Cell):
         q_t = Q_memory(m_t)
         h_t = Q_hidden(hidden_cell([q_t, x_t], h_{t-1}))
 
-    where ``h_{t-1}`` in u, ``q_{t-1}`` in u and ``x_t`` in h are present with `hidden_to_memory`,
-    `memory_to_memory` and `input_to_hidden`.
+    `hidden_to_memory`, `memory_to_memory` and `input_to_hidden` say whether ``h_{t-1}`` and
+    ``q_{t-1}`` are part of u, and ``x_t`` of the input of the hidden cell.
 
     Args:
-        memory_d: number of memories (the size of u); >= 1.
-        order: number of Legendre polynomials of each; >= 1.
+        memory_d: number of memories, which is the size of u; >= 1.
+        order: number of Legendre polynomials of each memory; >= 1.
         theta: length of the remembered window in steps; > 0.
-        hidden_cell: a recurrent cell, a layer with `units` such as `Dense` (no recurrence), or
-            ``None``: the memory (and input) is the output.
-        trainable_theta, discretizer: see `hybrid_lmu.LegendreMemoryCell`.
-        hidden_to_memory, memory_to_memory, input_to_hidden: the optional connections. Default off.
-        kernel_initializer: default ``"glorot_uniform"``; ``None``: no kernel, u_t = x_t.
-        recurrent_initializer: of `memory_to_memory`. Default ``"orthogonal"``.
-        kernel_regularizer, recurrent_regularizer: default ``None``.
-        use_bias, bias_initializer, bias_regularizer: a bias in u. Default off, zeros, ``None``.
-        dropout, recurrent_dropout: rates on the input of the kernel and of the recurrent kernel, in
-            [0, 1); the same units are dropped at all steps of a sequence.
-        input_d: size of x; needed only if `hidden_cell` is ``None`` with `input_to_hidden`.
-        seed: seed of dropout and of the initial diffusion errors.
-        memory_resolution, hidden_resolution: levels per unit of activity per step of ``Q_memory``
-            and ``Q_hidden``: scalar, one per neuron, or ``None`` (default) for non-spiking.
-        memory_feedback: ``"exact"`` (default), ``"quantized"`` or ``"integrated"``, see above. With
-            the last two every weight, A's included, meets integers. A neuron of integrated feedback
-            keeps its own state, as an integrator; only the change comes through weights, so that
-            the diffused errors reach the memory as ``(Abar - I)`` times their difference, and much
-            less noise is left (a third of the variance at order 128 on psMNIST).
-        initial_error: of both quantizers, see `hybrid_lmu.SigmaDeltaQuantizer`.
-        memory_dropout: rate of dropout on the quantized memory, as input of the hidden cell, in
-            [0, 1); the same units are dropped at all steps of a sequence. Default 0.
-        memory_quantizer, hidden_quantizer: quantizers in place of the two resolutions, such as
-            `SigmaDeltaQuantizer(learn_resolution=True)` or `RoundingQuantizer`.
+        hidden_cell: a recurrent cell, a feed-forward layer with `units` such as `Dense`, or None:
+            the memory is the output.
+        trainable_theta: whether theta is trained. Default False.
+        hidden_to_memory: whether ``h_{t-1}`` is part of the input of `kernel`. Default False.
+        memory_to_memory: whether ``q_{t-1}`` meets `recurrent_kernel`. Default False.
+        input_to_hidden: whether ``x_t`` is part of the input of the hidden cell. Default False.
+        discretizer: ``"zoh"``, ``"euler"`` or ``"bilinear"``, see
+            `hybrid_lmu.memory.legendre.discretize`, or a `hybrid_lmu.DiscreteSystem`. Default
+            ``"zoh"``.
+        kernel_initializer: initializer of `kernel`; None for no kernel, so that ``u_t`` is the
+            input itself. Default ``"glorot_uniform"``.
+        recurrent_initializer: initializer of `recurrent_kernel`. Default ``"orthogonal"``.
+        kernel_regularizer: regularizer of `kernel`. Default None.
+        recurrent_regularizer: regularizer of `recurrent_kernel`. Default None.
+        use_bias: whether ``u_t`` has a bias. Default False.
+        bias_initializer: initializer of the bias. Default ``"zeros"``.
+        bias_regularizer: regularizer of the bias. Default None.
+        dropout: dropout rate of the input of `kernel`, in [0, 1). All rates drop the same units at
+            all steps of a sequence. Default 0.
+        recurrent_dropout: dropout rate of the input of `recurrent_kernel`, in [0, 1). Default 0.
+        input_d: size of ``x_t``. Needed only if `hidden_cell` is None and `input_to_hidden` is
+            True. Default None.
+        seed: seed of dropout and of the initial diffusion errors; an integer or None. Default None.
+        memory_resolution: levels per unit of activity per step of ``Q_memory``: a number, one
+            number per neuron, or None for non-spiking. Default None.
+        hidden_resolution: the same for ``Q_hidden``. Default None.
+        memory_feedback: ``"exact"``, ``"quantized"`` or ``"integrated"``, see the equations. With
+            the last two, all weights, including A, meet counts. A neuron of integrated feedback
+            keeps its own state, and only the change of the state comes through weights. The memory
+            then has less noise: a third of the variance at order 128 on psMNIST. Default
+            ``"exact"``.
+        initial_error: ``v_0`` of both quantizers, see `hybrid_lmu.SigmaDeltaQuantizer`. Default
+            ``"uniform"``.
+        memory_dropout: dropout rate of ``q_t`` as input of the hidden cell, in [0, 1). Default 0.
+        memory_quantizer: a quantizer in place of `memory_resolution`, such as
+            `SigmaDeltaQuantizer(learn_resolution=True)` or `RoundingQuantizer`. Default None.
+        hidden_quantizer: the same in place of `hidden_resolution`. Default None.
 
-    All resolutions ``None``: the LMU of Voelker et al. (2019), as `keras_lmu.LMUCell`, whose
-    arguments have the same names, order and meaning.
+    Without resolutions, this is the LMU of Voelker et al. (2019), as `keras_lmu.LMUCell`, whose
+    arguments and attributes have the same names, order and meaning.
 
-    States: those of the hidden cell (the first is the output), m, then, as far as they are used,
-    q and the diffusion error of the memory; float32.
+    Input: [batch, features]. Output: [batch, units]. States, float32: those of the hidden cell (the
+    first is the output), then m, then q and the diffusion error of the memory if they are used.
+
+    Raises:
+        ValueError: if an argument is out of range, or arguments exclude each other.
 
     Sources: Voelker, Kajic & Eliasmith (2019), NeurIPS 32; Voelker, Rasmussen & Eliasmith (2020),
-    arXiv:2002.03553, which does not say which activities it quantizes: that choice is ours.
+    arXiv:2002.03553. The latter does not say which activities it quantizes; that choice is ours.
     """
 
     def __init__(
         self,
-        memory_d,
-        order,
-        theta,
-        hidden_cell,
-        trainable_theta=False,
-        hidden_to_memory=False,
-        memory_to_memory=False,
-        input_to_hidden=False,
-        discretizer="zoh",
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        use_bias=False,
-        bias_initializer="zeros",
-        bias_regularizer=None,
-        dropout=0,
-        recurrent_dropout=0,
-        input_d=None,
-        seed=None,
-        memory_resolution=None,
-        hidden_resolution=None,
-        memory_feedback="exact",
-        initial_error="uniform",
-        memory_dropout=0,
-        memory_quantizer=None,
-        hidden_quantizer=None,
-        **kwargs,
+        memory_d: int,
+        order: int,
+        theta: float,
+        hidden_cell: keras.layers.Layer | None,
+        trainable_theta: bool = False,
+        hidden_to_memory: bool = False,
+        memory_to_memory: bool = False,
+        input_to_hidden: bool = False,
+        discretizer: str | DiscreteSystem = "zoh",
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        use_bias: bool = False,
+        bias_initializer: Any = "zeros",
+        bias_regularizer: Any = None,
+        dropout: float = 0,
+        recurrent_dropout: float = 0,
+        *,
+        input_d: int | None = None,
+        seed: int | None = None,
+        memory_resolution: float | Sequence[float] | None = None,
+        hidden_resolution: float | Sequence[float] | None = None,
+        memory_feedback: str = "exact",
+        initial_error: str | float | Sequence[float] = "uniform",
+        memory_dropout: float = 0,
+        memory_quantizer: keras.layers.Layer | None = None,
+        hidden_quantizer: keras.layers.Layer | None = None,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.memory = LegendreMemoryCell(
             order,
             theta,
             memory_d,
-            discretizer,
-            trainable_theta,
+            discretizer=discretizer,
+            trainable_theta=trainable_theta,
             dtype=self.compute_dtype,
             name="memory",
         )
-        self.memory_d = self.memory.memory_d
         check_no_other(
             "memory_quantizer", memory_quantizer, memory_resolution=(memory_resolution, None)
         )
@@ -135,10 +164,9 @@ class HybridLMUCell(WholeSequences, Cell):
         given = {"memory": memory_quantizer, "hidden": hidden_quantizer}
         self._given = [name for name, quantizer in given.items() if quantizer is not None]
         self.memory_quantizer = memory_quantizer or SigmaDeltaQuantizer(
-            None,
-            memory_resolution,
-            initial_error,
-            seed,
+            resolution=memory_resolution,
+            initial_error=initial_error,
+            seed=seed,
             dtype="float32",
             name="memory_quantizer",
         )
@@ -146,11 +174,16 @@ class HybridLMUCell(WholeSequences, Cell):
             resolution = hidden_quantizer if hidden_resolution is None else hidden_resolution
             check_no_hidden_cell(hidden_to_memory, resolution, input_to_hidden, input_d)
             size = self.memory.output_size + (input_d if input_to_hidden else 0)
-        own = (hidden_resolution, initial_error, None if seed is None else seed + 1)
+        options = {"quantizer": hidden_quantizer}
+        if hidden_quantizer is None:
+            options = {
+                "resolution": hidden_resolution,
+                "initial_error": initial_error,
+                "seed": None if seed is None else seed + 1,
+            }
         self.hidden = HybridCell(
             _PassOn(size, name="memory_output") if hidden_cell is None else hidden_cell,
-            *(own if hidden_quantizer is None else ()),
-            quantizer=hidden_quantizer,
+            **options,
             dtype=self.compute_dtype,
             name="hidden",
         )
@@ -202,20 +235,63 @@ class HybridLMUCell(WholeSequences, Cell):
         return [*self.hidden.state_size, *[self.memory.output_size] * len(self._memory_states)]
 
     @property
-    def takes_sequences(self):
-        """Whether the memory depends on the input alone, so that the cell may get all of it."""
-        parallel = not self._feeds_back_counts or (
-            self.memory_quantizer.linear and not self.memory.trainable_theta
-        )
-        return parallel and not (self.hidden_to_memory or self.memory_to_memory)
+    def takes_sequences(self) -> bool:
+        """Whether the memory depends on the input alone."""
+        return why_step_by_step(self) is None
 
     @property
-    def needs_gradient_of_loop(self):
+    def needs_gradient_of_loop(self) -> bool:
         return not self.takes_sequences or self.hidden.needs_gradient_of_loop
 
     @property
-    def _feeds_back_counts(self):
+    def feeds_back_counts(self) -> bool:
+        """Whether the memory gets its own counts back."""
         return self.memory_feedback != "exact" and self.memory_quantizer.spiking
+
+    @property
+    def hidden_quantizer(self) -> keras.layers.Layer:
+        """The quantizer of the hidden cell."""
+        return self.hidden.quantizer
+
+    @property
+    def memory_d(self) -> int:
+        """Number of memories."""
+        return self.memory.memory_d
+
+    @property
+    def order(self) -> int:
+        """Number of Legendre polynomials of each memory."""
+        return self.memory.order
+
+    @property
+    def theta(self) -> float:
+        """The present theta in steps."""
+        return self.memory.theta
+
+    @property
+    def discretizer(self) -> str | DiscreteSystem:
+        """The rule or the matrices of the memory."""
+        return self.memory.discretizer
+
+    @property
+    def trainable_theta(self) -> bool:
+        """Whether theta is trained."""
+        return self.memory.trainable_theta
+
+    @property
+    def theta_inv(self) -> Any:
+        """The variable of 1 / theta if theta is trained; otherwise its value."""
+        return 1 / self.theta if self.memory.theta_inv is None else self.memory.theta_inv
+
+    @property
+    def A(self) -> Any:
+        """The present Abar, transposed, [order, order]."""
+        return ops.transpose(self.memory.transition(self.compute_dtype)[0])
+
+    @property
+    def B(self) -> Any:
+        """The present Bbar as a row, [1, order]."""
+        return ops.expand_dims(self.memory.transition(self.compute_dtype)[1], 0)
 
     def build(self, input_shape):
         input_d = input_shape[-1]
@@ -261,62 +337,201 @@ class HybridLMUCell(WholeSequences, Cell):
         return signals["hidden"], states
 
     def signals(self, inputs, states, training=False):
-        """One step, with everything in it that meets a weight.
+        """Run one step and return ``(signals, states)``.
+
+        Args:
+            inputs: [batch, features].
+            states: the states before the step.
+            training: as in `call`.
 
         Returns:
-            ``(signals, states)``: a dictionary of [batch, ...] tensors: ``encoder`` (input of
-            `kernel`), ``memory_input`` (u, input of B), ``memory_state`` (input of A),
-            ``memory_recurrent`` (input of `recurrent_kernel`), ``memory`` (q), ``hidden_input`` and
-            ``hidden_recurrent`` (inputs of the hidden cell) and ``hidden`` (h, the output), those
-            that are in use; and the new states.
+            the tensors by name and the states after the step. The names are ``input``,
+            ``hidden_before`` (``h_{t-1}``), ``memory_recurrent`` (input of `recurrent_kernel`, if
+            there is one), ``memory_input`` (u, input of B), ``memory_before`` (input of A),
+            ``memory`` (q), ``memory_to_hidden`` (q as input of the hidden cell) and ``hidden`` (h,
+            the output).
         """
         hidden_states, state = self._split(states)
-        h = hidden_states[0]
+        h, memory = hidden_states[0], state["memory"]
         dtype = self.dtype_policy.compute_dtype
-        inputs = ops.cast(inputs, dtype)
-        signals = {}
-        q = state.get("memory_output", state["memory"])
-        u = inputs
+        u = inputs = ops.cast(inputs, dtype)
+        signals = {"input": inputs, "hidden_before": h}
         if self.hidden_to_memory:
             u = ops.concatenate([u, ops.cast(h, dtype)], axis=-1)
-        if self.kernel is not None:
-            u = self._drop_input(u, training)
-            signals["encoder"] = u
-        u = self.encode(u)
+        u = self._encode(u, training)
         if self.memory_to_memory:
-            q = self._drop_recurrent(q, training)
+            q = self._drop_recurrent(state.get("memory_output", memory), training)
             signals["memory_recurrent"] = q
             u = u + ops.matmul(ops.cast(q, dtype), ops.cast(self.recurrent_kernel, dtype))
         signals["memory_input"] = u
-        feedback = self.memory_feedback if self._feeds_back_counts else "exact"
-        fed_back = state["memory_output"] if feedback == "integrated" else state["memory"]
-        signals["memory_state"] = fed_back
-        m = self.memory.advance(state["memory"], fed_back, u, feedback)
+        feedback = self.memory_feedback if self.feeds_back_counts else "exact"
+        met = state["memory_output"] if feedback == "integrated" else memory
+        signals["memory_before"] = met
+        m = self.memory.advance(memory, met, u, feedback)
         if feedback == "integrated":
             m = self.memory_quantizer.saturated(m)  # or what q lacks would add up without bound
         q, error = self.memory_quantizer.step(m, state.get("memory_error"))
-        kept = q if feedback == "quantized" else m
-        new = {"memory": kept, "memory_output": q, "memory_error": error}
+        new = {
+            "memory": q if feedback == "quantized" else m,
+            "memory_output": q,
+            "memory_error": error,
+        }
         signals["memory"] = q
-        signals["hidden_input"] = self.hidden_input(q, inputs, training)
-        signals["hidden_recurrent"] = h
+        signals["memory_to_hidden"] = q = self._drop_memory(ops.cast(q, dtype), training)
         output, hidden_states = self.hidden(
-            signals["hidden_input"], hidden_states, training=training
+            self._hidden_input(q, inputs), hidden_states, training=training
         )
         signals["hidden"] = output
         return signals, hidden_states + [new[name] for name in self._memory_states]
 
-    def encode(self, x):
+    def products(self, inputs: tuple[Signal, ...] = (INPUT,)) -> Products:
+        memory = resolution_of(self.memory_quantizer)
+        hidden = resolution_of(self.hidden.quantizer)
+        h = Signal("hidden_before", hidden if self.hidden.feeds_back else None, label="hidden")
+        x = tuple(replace(part, label="input") for part in inputs)
+        items: list = []
+        if self.kernel is not None:
+            met = (*x, h) if self.hidden_to_memory else x
+            items.append(Product("kernel", "input", self.kernel, met))
+        if self.memory_to_memory:
+            recurrent = Signal("memory_recurrent", memory)
+            weight = self.recurrent_kernel
+            items.append(Product("recurrent_kernel", "recurrent", weight, (recurrent,)))
+        met = Signal("memory_before", None if self.memory_feedback == "exact" else memory)
+        items += self.memory.memory_products(met, self._input_of_memory(inputs))
+        if memory is not None:
+            held = self.memory_to_memory or self.memory_feedback != "exact"
+            items.append(Activity("memory", Signal("memory", memory), held=held))
+        if self.hidden_cell is None:
+            resolution = None if self.input_to_hidden else memory
+            return Products(tuple(items), Signal("hidden", resolution))
+        met = (Signal("memory_to_hidden", memory, label="memory"),)
+        items += self._hidden_products(met + x if self.input_to_hidden else met, h)
+        output = Signal("hidden", hidden)
+        items.append(Activity("hidden", output, held=self.hidden.feeds_back))
+        return Products(tuple(items), output)
+
+    def _input_of_memory(self, inputs):
+        """Return u as a signal: the input of the cell itself if nothing is done to it."""
+        changed = self.use_bias or self.memory_to_memory or self.hidden_to_memory
+        if self.kernel is not None or changed or len(inputs) != 1:
+            return Signal("memory_input")
+        return replace(inputs[0], name="memory_input", compute=None, label=None)
+
+    def _hidden_products(self, inputs, h):
+        """Return the products of the hidden cell; its input is no input of the layer."""
+        inner = with_state(cell_products(self.hidden.cell, inputs), h)
+        items = [item for item in inner.prefixed("hidden").items if not isinstance(item, Activity)]
+        return [
+            replace(item, kind="hidden")
+            if isinstance(item, Product) and item.kind == "input"
+            else item
+            for item in items
+        ]
+
+    def sequence(self, inputs, states, training=False):
+        return self._sequence(inputs, states, training)[1:]
+
+    def sequence_signals(self, inputs, states: Sequence) -> dict[str, Any] | None:
+        whole = self.takes_sequences and self.hidden.takes_sequences and self.hidden.feeds_back
+        if self.feeds_back_counts or not whole:
+            return None
+        hidden_states, state = self._split(states)
+        signals, outputs, _ = self._sequence(inputs, states, training=False)
+        return {
+            **signals,
+            "hidden_before": one_step_before(outputs, hidden_states[0]),
+            "memory_before": one_step_before(signals.pop("linear_memory"), state["memory"]),
+            "hidden": outputs,
+        }
+
+    def _sequence(self, inputs, states, training):
+        """Return ``(signals, outputs, states)`` of a whole sequence, if `takes_sequences`."""
+        hidden_states, state = self._split(states)
+        inputs = ops.cast(inputs, self.dtype_policy.compute_dtype)
+        u = self._encode(inputs, training)
+        signals = {"input": inputs, "memory_input": u}
+        if self.feeds_back_counts:
+            q, new = self._run_with_counts_fed_back(u, state, return_sequences=True)
+        else:
+            m, after = self.memory.sequence(u, [state["memory"]])
+            q, error = self.memory_quantizer.sequence(m, state.get("memory_error"))
+            new = {"memory": after[0], "memory_error": error}
+            signals["linear_memory"] = m
+        signals["memory"] = q
+        signals["memory_to_hidden"] = q = self._drop_memory(ops.cast(q, inputs.dtype), training)
+        hidden_input = self._hidden_input(q, inputs)
+        outputs, after = self.hidden.sequence(hidden_input, hidden_states, training)
+        return signals, outputs, after + [new[name] for name in self._memory_states]
+
+    def last_step(self, inputs, states, training: bool = False):
+        """Return the output after a whole sequence, [batch, units].
+
+        Only if `takes_sequences` and the hidden cell is not recurrent.
+
+        Args:
+            inputs: [batch, time, features].
+            states: the memory is that before the sequence, and the diffusion errors are those
+                before the last step. If the memory gets its counts back, its diffusion error is
+                that before the first step.
+            training: as in `call`.
+        """
+        hidden_states, state = self._split(states)
+        inputs = ops.cast(inputs, self.dtype_policy.compute_dtype)
+        u = self._encode(inputs, training)
+        if self.feeds_back_counts:
+            q, _ = self._run_with_counts_fed_back(u, state, return_sequences=False)
+        else:
+            m = self.memory.last(u, state["memory"])
+            q, _ = self.memory_quantizer.step(m, state.get("memory_error"))
+        q = self._drop_memory(ops.cast(q, inputs.dtype), training)
+        hidden_input = self._hidden_input(q, inputs[:, -1])
+        return self.hidden(hidden_input, hidden_states, training=training)[0]
+
+    def last_steps(self, inputs, states, steps: int, training: bool = False):
+        """Return the outputs of the last steps, [batch, steps, units]. Only if `takes_sequences`.
+
+        Args:
+            inputs: [batch, time, features].
+            states: as in `last_step`; the states of the hidden cell and the diffusion errors are
+                those before the last `steps` steps.
+            steps: number of steps.
+            training: as in `call`.
+        """
+        hidden_states, state = self._split(states)
+        before = ops.cast(inputs[:, :-steps], self.dtype_policy.compute_dtype)
+        if before.shape[1]:
+            u = self._encode(before, training)
+            if self.feeds_back_counts:
+                _, state = self._run_with_counts_fed_back(u, state, return_sequences=False)
+            else:
+                state = {**state, "memory": self.memory.last(u, state["memory"])}
+        states = hidden_states + [state[name] for name in self._memory_states]
+        return self.sequence(inputs[:, -steps:], states, training)[0]
+
+    def _run_with_counts_fed_back(self, u, state, return_sequences):
+        """Return the quantized memory, and its states after the sequence by name."""
+        feedback = self.memory_feedback
+        q = state.get("memory_output", state["memory"])
+        outputs, m, q, error = run_with_counts_fed_back(
+            self.memory,
+            self.memory_quantizer,
+            feedback,
+            u,
+            (state["memory"], q, state["memory_error"]),
+            return_sequences=return_sequences,
+        )
+        kept = q if feedback == "quantized" else m
+        return outputs, {"memory": kept, "memory_output": q, "memory_error": error}
+
+    def _encode(self, x, training):
         """Return ``kernel x + bias``, for inputs of any rank."""
         if self.kernel is not None:
+            x = self._drop_input(x, training)
             x = ops.matmul(x, ops.cast(self.kernel, x.dtype))
-        if self.bias is not None:
-            x = x + ops.cast(self.bias, x.dtype)
-        return x
+        return x if self.bias is None else x + ops.cast(self.bias, x.dtype)
 
-    def hidden_input(self, q, inputs, training=False):
-        """Return the input of the hidden cell, in the compute dtype, for inputs of any rank."""
-        q = self._drop_memory(ops.cast(q, inputs.dtype), training)
+    def _hidden_input(self, q, inputs):
         return ops.concatenate([q, inputs], axis=-1) if self.input_to_hidden else q
 
     def _split(self, states):
@@ -358,22 +573,32 @@ class HybridLMUCell(WholeSequences, Cell):
         self.hidden.reset_recurrent_dropout_mask()
 
     def get_config(self):
-        memory = self.memory.get_config()
-        config = {name: memory[name] for name in _OF_THE_MEMORY}
-        config.update({name: getattr(self, name) for name in _PLAIN})
-        for name in _OBJECTS:
-            config[name] = keras.saving.serialize_keras_object(getattr(self, name))
-        own = {"memory": self.memory_quantizer, "hidden": self.hidden.quantizer}
-        for name, quantizer in own.items():
+        config = super().get_config()
+        for name in CELL_ARGUMENTS:
+            if name not in ("memory_quantizer", "hidden_quantizer"):
+                value = getattr(self, name, None)
+                config[name] = keras.saving.serialize_keras_object(value)
+        config["theta"] = self.memory.initial_theta
+        for name in ("memory", "hidden"):
+            quantizer = getattr(self, f"{name}_quantizer")
             if name in self._given:
                 config[f"{name}_quantizer"] = keras.saving.serialize_keras_object(quantizer)
+                del config[f"{name}_resolution"]
             else:
                 config[f"{name}_resolution"] = quantizer.get_config()["resolution"]
-        return {**super().get_config(), **config}
+        return config
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**with_objects(config, OBJECTS_OF_LMU, custom_objects))
+
+
+# The names of the arguments of `HybridLMUCell`, which are those of its configuration too.
+CELL_ARGUMENTS = tuple(
+    name
+    for name, parameter in inspect.signature(HybridLMUCell).parameters.items()
+    if parameter.kind is not parameter.VAR_KEYWORD
+)
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")

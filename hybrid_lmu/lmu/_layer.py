@@ -1,58 +1,118 @@
 """The hybrid-spiking Legendre Memory Unit as a layer: whole sequences."""
 
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
 import keras
 from keras import ops
 
 from hybrid_lmu._internal.checks import check_floating, check_positive_integer
 from hybrid_lmu.cells._hybrid_cell import with_objects
 from hybrid_lmu.cells._rnn import HybridRNN
-from hybrid_lmu.lmu._cell import OBJECTS_OF_LMU, HybridLMUCell
+from hybrid_lmu.lmu._cell import CELL_ARGUMENTS, OBJECTS_OF_LMU, HybridLMUCell
+from hybrid_lmu.lmu._plan import Plan, plan
+
+
+def _signature() -> inspect.Signature:
+    """Return the signature of `HybridLMU.__init__`: that of the cell, and what the layer adds."""
+    *of_cell, rest = inspect.signature(HybridLMUCell.__init__).parameters.values()
+    by_position = [p for p in of_cell if p.kind is p.POSITIONAL_OR_KEYWORD]
+    by_keyword = [p for p in of_cell if p.kind is p.KEYWORD_ONLY]
+
+    def parameter(name, annotation, default, kind=inspect.Parameter.KEYWORD_ONLY):
+        return inspect.Parameter(name, kind, annotation=annotation, default=default)
+
+    return_sequences = parameter(
+        "return_sequences", "bool", False, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    )
+    of_rnn = ("return_state", "go_backwards", "stateful", "unroll", "zero_output_for_mask")
+    return inspect.Signature(
+        [
+            *by_position,
+            return_sequences,
+            *by_keyword,
+            *(parameter(name, "bool", False) for name in of_rnn),
+            parameter("simulation", "str | int", "auto"),
+            parameter("return_last", "int | None", None),
+            rest,
+        ]
+    )
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
 class HybridLMU(HybridRNN):
     """The hybrid-spiking Legendre Memory Unit over whole sequences.
 
-    It takes the place of `keras_lmu.LMU`: the same arguments in the same order, and with both
-    resolutions ``None`` (the default) the same results for the same weights. The equations and all
-    arguments are those of `HybridLMUCell`; in addition:
+    The layer takes the place of `keras_lmu.LMU`. The arguments of `keras_lmu.LMU` come first, in
+    the same order, and may be given by position. Without resolutions (the default) the same weights
+    give the same results. The equations are those of `HybridLMUCell`.
 
     Args:
-        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
-            `keras.layers.RNN`. Note that `stateful` needs a fixed batch size, and that
-            `reset_state()` draws new initial diffusion errors.
-        simulation: ``"auto"`` (default), ``"full"`` or a number of steps, see below.
-        return_last: number k of last steps to return, [batch, k, units], for a readout over several
-            steps; in place of `return_sequences`. Default ``None``.
+        memory_d: number of memories, which is the size of u; >= 1.
+        order: number of Legendre polynomials of each memory; >= 1.
+        theta: length of the remembered window in steps; > 0.
+        hidden_cell: a recurrent cell, a feed-forward layer with `units` such as `Dense`, or None:
+            the memory is the output.
+        trainable_theta: whether theta is trained. Default False.
+        hidden_to_memory: whether ``h_{t-1}`` is part of the input of `kernel`. Default False.
+        memory_to_memory: whether ``q_{t-1}`` meets `recurrent_kernel`. Default False.
+        input_to_hidden: whether ``x_t`` is part of the input of the hidden cell. Default False.
+        discretizer: ``"zoh"``, ``"euler"`` or ``"bilinear"``, see
+            `hybrid_lmu.memory.legendre.discretize`, or a `hybrid_lmu.DiscreteSystem`. Default
+            ``"zoh"``.
+        kernel_initializer: initializer of `kernel`; None for no kernel, so that ``u_t`` is the
+            input itself. Default ``"glorot_uniform"``.
+        recurrent_initializer: initializer of `recurrent_kernel`. Default ``"orthogonal"``.
+        kernel_regularizer: regularizer of `kernel`. Default None.
+        recurrent_regularizer: regularizer of `recurrent_kernel`. Default None.
+        use_bias: whether ``u_t`` has a bias. Default False.
+        bias_initializer: initializer of the bias. Default ``"zeros"``.
+        bias_regularizer: regularizer of the bias. Default None.
+        dropout: dropout rate of the input of `kernel`, in [0, 1). All rates drop the same units at
+            all steps of a sequence. Default 0.
+        recurrent_dropout: dropout rate of the input of `recurrent_kernel`, in [0, 1). Default 0.
+        return_sequences: whether the output is that of all steps. Default False.
+        input_d: size of ``x_t``. Needed only if `hidden_cell` is None and `input_to_hidden` is
+            True. Default None.
+        seed: seed of dropout and of the initial diffusion errors; an integer or None. Default None.
+        memory_resolution: levels per unit of activity per step of ``Q_memory``: a number, one
+            number per neuron, or None for non-spiking. Default None.
+        hidden_resolution: the same for ``Q_hidden``. Default None.
+        memory_feedback: ``"exact"``, ``"quantized"`` or ``"integrated"``, see the equations. With
+            the last two, all weights, including A, meet counts. A neuron of integrated feedback
+            keeps its own state, and only the change of the state comes through weights. The memory
+            then has less noise: a third of the variance at order 128 on psMNIST. Default
+            ``"exact"``.
+        initial_error: ``v_0`` of both quantizers, see `hybrid_lmu.SigmaDeltaQuantizer`. Default
+            ``"uniform"``.
+        memory_dropout: dropout rate of ``q_t`` as input of the hidden cell, in [0, 1). Default 0.
+        memory_quantizer: a quantizer in place of `memory_resolution`, such as
+            `SigmaDeltaQuantizer(learn_resolution=True)` or `RoundingQuantizer`. Default None.
+        hidden_quantizer: the same in place of `hidden_resolution`. Default None.
+        return_state: whether the states follow the output. Default False.
+        go_backwards: whether the layer reads the sequence from its end. Default False.
+        stateful: whether the states of one batch start the next one. The layer then needs a fixed
+            batch size, and `reset_state()` draws new initial diffusion errors. Default False.
+        unroll: whether the steps are written out in place of a loop. Default False.
+        zero_output_for_mask: whether the output of a masked step is 0 in place of the last output.
+            Default False.
+        simulation: which steps are computed if only the last output is asked for. ``"auto"``: the
+            last ones if that gives the same distribution. ``"full"``: all steps. An integer s: for
+            a recurrent hidden cell, only its last s steps are run, starting from its initial state.
+            This is an approximation (truncated backpropagation through time); judge a model trained
+            with it by ``simulation="full"``. Default ``"auto"``.
+        return_last: number k of last steps to return, [batch, k, units], in place of
+            `return_sequences`. Default None.
 
-    Inputs: floating [batch, time, features]. Output: [batch, units], or [batch, time, units] with
-    `return_sequences`; with `return_state` followed by the states.
+    Input: floating [batch, time, features]. Output: [batch, units], or [batch, time, units] with
+    `return_sequences`. With `return_state`, the states follow the output.
 
-    What is computed depends on what is asked for. The layer chooses; the output has the same
-    distribution each way, and, but for the last step alone, the same counts for the same initial
-    error (float32 rounding of the memory may move a count by one step where a sum is at an
-    integer):
-
-    - Where the memory depends on the input alone (no `hidden_to_memory` and `memory_to_memory`),
-      the length is known and nothing is masked, it is computed before the hidden cell. With exact
-      feedback, all steps and their counts in parallel; with quantized feedback, by a loop whose
-      gradient is that of the linear memory, in parallel (not if theta is trained, or if the
-      memory's quantizer has a limit or an activation).
-    - The hidden cell then gets the whole sequence: in parallel if it is feed-forward; else by a
-      loop, with the product of the input before it for SimpleRNNCell, GRUCell and LSTMCell, and
-      with a gradient of our own for SimpleRNNCell.
-    - If in addition only the last output, or the last k, are wanted (no `return_sequences`,
-      `return_state`, `stateful` or `initial_state`), the hidden cell is feed-forward and
-      `initial_error` is ``"uniform"``, only these steps are computed: one product with the impulse
-      response gives the memory before them, and a diffusion error that starts uniform and
-      independent of the input is so at every step, hence it is drawn where it is needed.
-      `simulation="full"` computes all steps here too; `hybrid_lmu.full_simulation` does so for a
-      whole model.
-    - With a number s as `simulation`, so it is done for a recurrent hidden cell too, over the last
-      s steps, before which its state is taken as its initial one. That is an *approximation*: with
-      it, training costs s steps of the hidden cell (truncated backpropagation through time). Judge
-      the trained model with `simulation="full"`.
-    - With those connections, a mask, an unknown length or `unroll=True`: step by step.
+    The layer chooses how a call is computed; `plan` says how, and why. All ways give the same
+    counts for the same initial error, except where only last steps are computed: their outputs have
+    the same distribution. Float32 rounding of the memory may move a count by one step where a sum
+    is close to an integer.
 
     Example:
 
@@ -61,137 +121,81 @@ class HybridLMU(HybridRNN):
     >>> tuple(layer(np.ones((2, 100, 1), "float32")).shape)
     (2, 16)
 
+    Raises:
+        ValueError: if an argument is out of range, or arguments exclude each other.
+
     Sources: see `HybridLMUCell`.
     """
 
-    def __init__(
-        self,
-        memory_d,
-        order,
-        theta,
-        hidden_cell,
-        trainable_theta=False,
-        hidden_to_memory=False,
-        memory_to_memory=False,
-        input_to_hidden=False,
-        discretizer="zoh",
-        kernel_initializer="glorot_uniform",
-        recurrent_initializer="orthogonal",
-        kernel_regularizer=None,
-        recurrent_regularizer=None,
-        use_bias=False,
-        bias_initializer="zeros",
-        bias_regularizer=None,
-        dropout=0,
-        recurrent_dropout=0,
-        return_sequences=False,
-        input_d=None,
-        seed=None,
-        memory_resolution=None,
-        hidden_resolution=None,
-        memory_feedback="exact",
-        initial_error="uniform",
-        memory_dropout=0,
-        memory_quantizer=None,
-        hidden_quantizer=None,
-        return_state=False,
-        go_backwards=False,
-        stateful=False,
-        unroll=False,
-        zero_output_for_mask=False,
-        simulation="auto",
-        return_last=None,
-        **kwargs,
-    ):
-        self.return_last = _check_return_last(return_last, return_sequences, return_state)
-        cell = HybridLMUCell(
-            memory_d,
-            order,
-            theta,
-            hidden_cell,
-            trainable_theta=trainable_theta,
-            hidden_to_memory=hidden_to_memory,
-            memory_to_memory=memory_to_memory,
-            input_to_hidden=input_to_hidden,
-            discretizer=discretizer,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            use_bias=use_bias,
-            bias_initializer=bias_initializer,
-            bias_regularizer=bias_regularizer,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            input_d=input_d,
-            seed=seed,
-            memory_resolution=memory_resolution,
-            hidden_resolution=hidden_resolution,
-            memory_feedback=memory_feedback,
-            initial_error=initial_error,
-            memory_dropout=memory_dropout,
-            memory_quantizer=memory_quantizer,
-            hidden_quantizer=hidden_quantizer,
-            dtype=kwargs.get("dtype"),
-            name="lmu_cell",
+    def __init__(self, *args: Any, **kwargs: Any):
+        given = _SIGNATURE.bind(self, *args, **kwargs)
+        given.apply_defaults()
+        options = {**given.arguments, **given.arguments["kwargs"]}
+        del options["kwargs"], options["self"]
+        of_cell = {name: options.pop(name) for name in CELL_ARGUMENTS}
+        return_last, simulation = options.pop("return_last"), options.pop("simulation")
+        self.return_last = _check_return_last(
+            return_last, options["return_sequences"], options["return_state"]
         )
-        super().__init__(
-            cell,
-            return_sequences=return_sequences or return_last is not None,
-            return_state=return_state,
-            go_backwards=go_backwards,
-            stateful=stateful,
-            unroll=unroll,
-            zero_output_for_mask=zero_output_for_mask,
-            **kwargs,
-        )
+        cell = HybridLMUCell(**of_cell, dtype=options.get("dtype"), name="lmu_cell")
+        options["return_sequences"] = options["return_sequences"] or return_last is not None
+        super().__init__(cell, **options)
         self.simulation = _check_simulation(simulation)
 
     @property
-    def theta(self):
-        """The present theta in steps."""
-        return self.cell.memory.theta
+    def layer(self) -> HybridLMU:
+        """The layer that runs the cell: this one. `keras_lmu.LMU` has a layer inside."""
+        return self
+
+    def plan(self, shape: tuple, *, mask: bool = False, initial_state: bool = False) -> Plan:
+        """Return how a call is computed, and why. `str()` of it is plain English.
+
+        Args:
+            shape: shape of the input, (batch, time, features); unknown sizes are None.
+            mask: whether the call has a mask. Default False.
+            initial_state: whether the call has an initial state. Default False.
+
+        Example:
+
+        >>> layer = HybridLMU(1, 8, 50, keras.layers.Dense(16), memory_resolution=8)
+        >>> layer.plan((None, 100, 1)).way.name
+        'LAST_STEP'
+        """
+        return plan(self, shape, mask, initial_state)
+
+    def runs_in_parallel(self, sequences, mask) -> bool:
+        return self.plan(sequences.shape, mask=mask is not None).takes_sequences
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
         if self.return_last is not None:
             self._check_last(sequences.shape[1], mask)
-        if initial_state is None and self.computes_last_steps_only(sequences, mask):
-            check_floating(self, sequences)
-            if self.go_backwards:
-                sequences = ops.flip(sequences, axis=1)
-            if training:  # JAX cannot draw inside the loop of the hidden cell
-                size = ops.shape(sequences)[0]
-                self.cell.get_dropout_mask(sequences[:, 0])
-                self.cell.get_recurrent_dropout_mask(ops.zeros((size, self.cell.output_size)))
-            output = self._last_steps(sequences, training)
-            self.cell.reset_dropout_mask()
-            self.cell.reset_recurrent_dropout_mask()
-            return ops.cast(output, self.dtype_policy.compute_dtype)
+        chosen = self.plan(
+            sequences.shape, mask=mask is not None, initial_state=initial_state is not None
+        )
+        if chosen.takes_last_steps:
+            return self._last_steps(sequences, chosen.steps, training)
         output = super().call(sequences, initial_state=initial_state, mask=mask, training=training)
         return output if self.return_last is None else output[:, -self.return_last :]
 
-    def _last_steps(self, sequences, training):
-        states = self.get_initial_state(ops.shape(sequences)[0])
-        if self.return_last is None and not self.cell.hidden.recurrent:
-            return self.cell.last(sequences, states, training)
-        steps = max(self.return_last or 1, 1 if self.simulation == "auto" else self.simulation)
-        outputs = self.cell.tail(sequences, states, min(steps, sequences.shape[1]), training)
-        return outputs[:, -1] if self.return_last is None else outputs[:, -self.return_last :]
-
-    def computes_last_steps_only(self, sequences, mask=None):
-        """Whether the last outputs are drawn without simulating the hidden cell before them."""
+    def _last_steps(self, sequences, steps, training):
+        check_floating(self, sequences)
         cell = self.cell
-        drawn = [cell.hidden.quantizer]
-        if cell.memory_feedback == "exact":
-            drawn.append(cell.memory_quantizer)
-        every_step = self.return_sequences and self.return_last is None
-        return (
-            self.simulation != "full"
-            and not (every_step or self.return_state or self.stateful)
-            and (self.simulation != "auto" or not cell.hidden.recurrent)
-            and all(quantizer.stationary for quantizer in drawn)
-            and self.runs_in_parallel(sequences, mask)
-        )
+        if self.go_backwards:
+            sequences = ops.flip(sequences, axis=1)
+        size = ops.shape(sequences)[0]
+        if training:  # `keras.layers.RNN.call`, which would draw the masks, is not called
+            cell.get_dropout_mask(sequences[:, 0])
+            cell.get_recurrent_dropout_mask(ops.zeros((size, cell.output_size)))
+        states = self.get_initial_state(size)
+        if self.return_last is None and not cell.hidden.recurrent:
+            output = cell.last_step(sequences, states, training)
+        else:
+            outputs = cell.last_steps(sequences, states, steps, training)
+            last = self.return_last
+            output = outputs[:, -1] if last is None else outputs[:, -last:]
+        cell.reset_dropout_mask()
+        cell.reset_recurrent_dropout_mask()
+        return ops.cast(output, self.dtype_policy.compute_dtype)
 
     def _check_last(self, time, mask):
         if mask is not None:
@@ -235,6 +239,22 @@ class HybridLMU(HybridRNN):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**with_objects(config, OBJECTS_OF_LMU, custom_objects))
+
+
+_SIGNATURE = _signature()
+HybridLMU.__init__.__signature__ = _SIGNATURE
+
+
+def _of_cell(name):
+    return property(lambda self: getattr(self.cell, name), doc=f"`{name}` of the cell.")
+
+
+# The layer has the attributes of its cell under the same names, as `keras_lmu.LMU` has.
+_WITHOUT_ATTRIBUTE = ("memory_resolution", "hidden_resolution")
+_VARIABLES = ("kernel", "recurrent_kernel", "bias", "theta_inv", "A", "B")
+for _name in (*CELL_ARGUMENTS, *_VARIABLES):
+    if _name not in _WITHOUT_ATTRIBUTE:
+        setattr(HybridLMU, _name, _of_cell(_name))
 
 
 def _check_return_last(steps, return_sequences, return_state):

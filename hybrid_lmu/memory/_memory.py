@@ -1,7 +1,11 @@
 """Legendre memory as a cell and as a layer that computes whole sequences in parallel."""
 
+from __future__ import annotations
+
 import itertools
 import numbers
+from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,10 +13,10 @@ from keras import ops
 
 from hybrid_lmu._internal.checks import check_positive_integer
 from hybrid_lmu.cells._rnn import HybridRNN
-from hybrid_lmu.cells.contract import Cell
+from hybrid_lmu.cells.contract import INPUT, Cell, Product, Products, Signal, one_step_before
 from hybrid_lmu.memory import _chunks as chunks
 from hybrid_lmu.memory import legendre
-from hybrid_lmu.memory._discrete_system import check_discretizer
+from hybrid_lmu.memory._discrete_system import DiscreteSystem, check_discretizer
 
 _LONGEST_RESPONSE = 4096
 _ORDER_OF_PREFIX_SUMS = 1024  # below, a product with the dense matrix is faster (measured on CPU)
@@ -26,9 +30,11 @@ class LegendreMemoryCell(Cell):
         order: number of Legendre polynomials, the size of the memory of one input; >= 1.
         theta: length of the remembered window in steps; > 0.
         memory_d: number of inputs; each has a memory of its own. Default 1.
-        discretizer: ``"zoh"`` (default), ``"euler"`` or ``"bilinear"`` (see
-            `hybrid_lmu.memory.legendre.discretize`), or a `hybrid_lmu.DiscreteSystem`.
-        trainable_theta: learn theta, by way of the weight `theta_inv` = 1 / theta. Default False.
+        discretizer: ``"zoh"``, ``"euler"`` or ``"bilinear"`` (see
+            `hybrid_lmu.memory.legendre.discretize`), or a `hybrid_lmu.DiscreteSystem`. Default
+            ``"zoh"``.
+        trainable_theta: whether theta is trained, as the weight `theta_inv` = 1 / theta. Default
+            False.
 
     Inputs: ``u_t``, [batch, memory_d]. State and output: ``m_t``, [batch, memory_d * order],
     float32, the memory of the first input first.
@@ -43,7 +49,14 @@ class LegendreMemoryCell(Cell):
     takes_sequences = True
 
     def __init__(
-        self, order, theta, memory_d=1, discretizer="zoh", trainable_theta=False, **kwargs
+        self,
+        order: int,
+        theta: float,
+        memory_d: int = 1,
+        *,
+        discretizer: str | DiscreteSystem = "zoh",
+        trainable_theta: bool = False,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.order = check_positive_integer("order", order)
@@ -150,7 +163,37 @@ class LegendreMemoryCell(Cell):
             memory = ops.matmul(newest_first, response) + ops.matmul(memory, ops.transpose(decay))
         return ops.reshape(memory, shape)
 
-    def sequence(self, u, memory):
+    def sequence(self, inputs, states, training=False):
+        m = self.all_steps(inputs, states[0])
+        return m, [m[:, -1]]
+
+    def products(self, inputs: tuple[Signal, ...] = (INPUT,)) -> Products:
+        u = replace(inputs[0], label=None) if len(inputs) == 1 else Signal("input")
+        return Products(self.memory_products(Signal("state_0"), u), Signal("output"))
+
+    def memory_products(self, memory: Signal, u: Signal) -> tuple[Product, Product]:
+        """Return the products of A and B, whose matrices are constants of the model.
+
+        A trained theta changes the matrices, but not which entries are zero, so the matrices of the
+        initial theta are given.
+
+        Args:
+            memory: the signal that meets A.
+            u: the signal that meets B.
+        """
+        key = (self.order, self.initial_theta, self.discretizer)
+        a_bar, b_bar = legendre.discretize(*key)
+        structured = legendre.step_operations(self.order, self.discretizer)["structured"]
+        return (
+            Product("memory A", "memory", a_bar.T, (memory,), constant=True, structured=structured),
+            Product("memory B", "memory", b_bar[None, :], (u,), constant=True),
+        )
+
+    def sequence_signals(self, inputs, states):
+        m = self.all_steps(inputs, states[0])
+        return {"input": inputs, "state_0": one_step_before(m, states[0]), "output": m}
+
+    def all_steps(self, u, memory):
         """Return the memory at all steps, [batch, time, memory_d * order].
 
         The sequence is cut into chunks. The memory at the start of each chunk comes from a
@@ -194,49 +237,6 @@ class LegendreMemoryCell(Cell):
         if feedback == "integrated":
             return memory + (self.step(q, u) - q)
         return self.step(q if feedback == "quantized" else memory, u)
-
-    def fed_back(self, u, memory, q, error, quantizer, feedback, return_sequences):
-        """The quantized memory under quantized or integrated feedback (see `advance`).
-
-        Forward a loop. Backward none: as ``dQ/dm = 1``, the gradient is that of the linear memory,
-        which is computed in parallel. Not for a trained theta, whose gradient needs the states.
-
-        Args:
-            u: [batch, time, memory_d].
-            memory, q, error: the memory, its quantized value and the diffusion error before the
-                sequence, [batch, memory_d * order].
-            quantizer: a spiking `SigmaDeltaQuantizer`, without a limit.
-            feedback: ``"quantized"`` or ``"integrated"``.
-            return_sequences: whether the output is [batch, time, memory_d * order] or of the last
-                step.
-
-        Returns:
-            ``(outputs, memory, q, error)``, the last three after the last step; with gradients, but
-            for the error.
-        """
-        stop = ops.stop_gradient
-        linear = self.sequence(u, memory) if return_sequences else self.last(u, memory)
-        inputs = stop(ops.transpose(ops.cast(u, memory.dtype), (1, 0, 2)))
-
-        def step(carry, u):
-            m = self.advance(carry[0], carry[1], u, feedback)
-            q, error = quantizer.emit(m, carry[2])
-            return [m, q, error]
-
-        start = [stop(memory), stop(q), stop(error)]
-        if return_sequences:
-            # A scan of Keras wants outputs like the carry.
-            after, (m, y, _) = ops.scan(lambda c, u: (step(c, u),) * 2, start, inputs)
-            m, y = (ops.transpose(x, (1, 0, 2)) for x in (m, y))
-            last = linear[:, -1]
-        else:
-            after = ops.fori_loop(0, u.shape[1], lambda t, c: step(c, inputs[t]), start)
-            m, y = after[:2]
-            last = linear
-        y = quantizer.with_gradient(stop(y), stop(m)) + (linear - stop(linear))
-        m, q, error = after
-        of_last = last - stop(last)
-        return y, m + of_last, q + of_last, error
 
     def _last_matrices(self, time, dtype):
         if self.theta_inv is None:
@@ -291,17 +291,27 @@ class LegendreMemoryCell(Cell):
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
 class LegendreMemory(HybridRNN):
-    """The Legendre delay system over whole sequences; the arguments of `LegendreMemoryCell`.
+    """The Legendre delay system, ``m_t = Abar m_{t-1} + Bbar u_t``, over whole sequences.
 
-    Without a mask and with a known length there is no loop over time: with `return_sequences` all
-    steps come from chunked products, without it the last step from one product with the impulse
-    response. With a mask, an unknown length or `unroll=True` it runs step by step. The three agree
-    to float32 rounding.
+    Without a mask and with a known length there is no loop over time. With `return_sequences`,
+    products over chunks of the sequence give all steps. Without it, one product with the impulse
+    response gives the last step. With a mask, an unknown length or `unroll=True` the layer runs
+    step by step. The three ways agree to float32 rounding.
 
     Args:
-        order, theta, memory_d, discretizer, trainable_theta: see `LegendreMemoryCell`.
-        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as in
-            `keras.layers.RNN`.
+        order: number of Legendre polynomials, the size of the memory of one input; >= 1.
+        theta: length of the remembered window in steps; > 0.
+        memory_d: number of inputs; each has a memory of its own. Default 1.
+        discretizer: ``"zoh"``, ``"euler"`` or ``"bilinear"`` (see
+            `hybrid_lmu.memory.legendre.discretize`), or a `hybrid_lmu.DiscreteSystem`. Default
+            ``"zoh"``.
+        trainable_theta: whether theta is trained, as the weight `theta_inv` = 1 / theta. Default
+            False.
+        return_sequences: whether the output is that of all steps. Default False.
+        **kwargs: the other arguments of `keras.layers.RNN`: `return_state` (the state follows the
+            output), `go_backwards` (read from the end), `stateful` (the state of one batch starts
+            the next one), `unroll` (steps written out in place of a loop), `zero_output_for_mask`
+            (0 at masked steps).
 
     Inputs: [batch, time, memory_d]. Output: ``m``, [batch, memory_d * order], or
     [batch, time, memory_d * order] with `return_sequences`.
@@ -314,38 +324,25 @@ class LegendreMemory(HybridRNN):
 
     def __init__(
         self,
-        order,
-        theta,
-        memory_d=1,
-        discretizer="zoh",
-        trainable_theta=False,
-        return_sequences=False,
-        return_state=False,
-        go_backwards=False,
-        stateful=False,
-        unroll=False,
-        zero_output_for_mask=False,
-        **kwargs,
+        order: int,
+        theta: float,
+        memory_d: int = 1,
+        *,
+        discretizer: str | DiscreteSystem = "zoh",
+        trainable_theta: bool = False,
+        return_sequences: bool = False,
+        **kwargs: Any,
     ):
         cell = LegendreMemoryCell(
             order,
             theta,
             memory_d,
-            discretizer,
-            trainable_theta,
+            discretizer=discretizer,
+            trainable_theta=trainable_theta,
             dtype=kwargs.get("dtype"),
             name="memory_cell",
         )
-        super().__init__(
-            cell,
-            return_sequences=return_sequences,
-            return_state=return_state,
-            go_backwards=go_backwards,
-            stateful=stateful,
-            unroll=unroll,
-            zero_output_for_mask=zero_output_for_mask,
-            **kwargs,
-        )
+        super().__init__(cell, return_sequences=return_sequences, **kwargs)
 
     @property
     def theta(self):
@@ -354,7 +351,7 @@ class LegendreMemory(HybridRNN):
 
     def whole(self, sequences, states, training):
         if self.return_sequences:
-            outputs = self.cell.sequence(sequences, states[0])
+            outputs = self.cell.all_steps(sequences, states[0])
             last = outputs[:, -1]
         else:
             outputs = last = self.cell.last(sequences, states[0])

@@ -133,13 +133,14 @@ def test_a_hybrid_lmu_is_tested_once_more_with_every_step_simulated(digits, scor
 
 def test_both_tests_run_the_path_that_they_name(digits, monkeypatch):
     taken = []
-    ask = hybrid_lmu.HybridLMU.computes_last_steps_only
+    ask = hybrid_lmu.HybridLMU.plan
 
-    def note(layer, *arguments):
-        taken.append(ask(layer, *arguments))
-        return taken[-1]
+    def note(layer, *arguments, **options):
+        chosen = ask(layer, *arguments, **options)
+        taken.append(chosen.takes_last_steps)
+        return chosen
 
-    monkeypatch.setattr(hybrid_lmu.HybridLMU, "computes_last_steps_only", note)
+    monkeypatch.setattr(hybrid_lmu.HybridLMU, "plan", note)
     record = train(digits, [99.9], epochs=1)
     assert taken == sorted(taken, reverse=True)
     assert taken[0] and not taken[-1]  # traced anew after the switch

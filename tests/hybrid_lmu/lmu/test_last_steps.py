@@ -43,7 +43,7 @@ def test_without_rounding_the_tail_is_the_end_of_the_whole(feedback):
     """At a resolution of 2**20 the draw of the errors does not matter."""
     fine = {"memory_resolution": 2.0**20, "hidden_resolution": 2.0**20}
     layer = lmu(return_last=4, memory_feedback=feedback, **fine)
-    assert layer.computes_last_steps_only(x)
+    assert layer.plan(x.shape).takes_last_steps
     y = to_numpy(layer(x))
     np.testing.assert_allclose(y, to_numpy(twin(layer, simulation="full")(x)), atol=1e-4)
 
@@ -54,7 +54,7 @@ def test_tail_has_the_distribution_of_the_full_simulation():
     auto = lmu(return_last=4, seed=1)
     auto.build(one.shape)
     full = twin(auto, simulation="full", seed=2)
-    assert auto.computes_last_steps_only(one) and not full.computes_last_steps_only(one)
+    assert auto.plan(one.shape).takes_last_steps and not full.plan(one.shape).takes_last_steps
     a, b = (to_numpy(layer(one)).astype("float64").mean(1) for layer in (auto, full))
     for power in (1, 2):
         difference = (a**power).mean(0) - (b**power).mean(0)

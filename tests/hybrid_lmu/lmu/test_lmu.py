@@ -136,7 +136,7 @@ def test_last_step_alone_has_the_distribution_of_the_full_simulation():
     full.build(one.shape)
     auto.build(one.shape)
     full.set_weights(auto.get_weights())
-    assert auto.computes_last_steps_only(one) and not full.computes_last_steps_only(one)
+    assert auto.plan(one.shape).takes_last_steps and not full.plan(one.shape).takes_last_steps
     a, b = to_numpy(auto(one)).astype("float64"), to_numpy(full(one)).astype("float64")
     for power in (1, 2):
         difference = (a**power).mean(0) - (b**power).mean(0)
@@ -147,7 +147,7 @@ def test_last_step_alone_has_the_distribution_of_the_full_simulation():
 
 def test_last_step_alone_is_taken_only_where_it_is_valid():
     uniform = {"initial_error": "uniform"}
-    assert lmu("Dense", **uniform).computes_last_steps_only(x)
+    assert lmu("Dense", **uniform).plan(x.shape).takes_last_steps
     for hidden, options in (
         ("Dense", {}),  # initial error "half": not uniform
         ("SimpleRNN", uniform),
@@ -160,8 +160,8 @@ def test_last_step_alone_is_taken_only_where_it_is_valid():
         ("Dense", {**uniform, "memory_to_memory": True}),
         ("Dense", {**uniform, "unroll": True}),
     ):
-        assert not lmu(hidden, **options).computes_last_steps_only(x)
-    assert not lmu("Dense", **uniform).computes_last_steps_only(x, mask=np.ones((3, 24), bool))
+        assert not lmu(hidden, **options).plan(x.shape).takes_last_steps
+    assert not lmu("Dense", **uniform).plan(x.shape, mask=True).takes_last_steps
 
 
 @connections
@@ -256,7 +256,7 @@ def test_dropout_is_drawn_per_sequence_and_only_in_training():
     first, second = to_numpy(layer(x, training=True)), to_numpy(layer(x, training=True))
     assert np.abs(first - calm).max() > 1e-3 and np.abs(first - second).max() > 1e-3
     stateless = lmu("Dense", dropout=0.5, **none)
-    assert stateless.computes_last_steps_only(x)
+    assert stateless.plan(x.shape).takes_last_steps
     repeated = np.repeat(x[:1], 400, axis=0)
     dropped = to_numpy(stateless(repeated, training=True))
     assert len(np.unique(np.round(dropped, 4), axis=0)) == 4  # 2 inputs, each kept or not
@@ -270,12 +270,13 @@ def test_signals_are_what_the_weights_see():
         h_before = to_numpy(states[0])
         signals, states = cell.signals(ops.convert_to_tensor(x[:, t]), states)
         signals = {key: to_numpy(value) for key, value in signals.items()}
-        np.testing.assert_array_equal(signals["encoder"], np.concatenate([x[:, t], h_before], 1))
+        np.testing.assert_array_equal(signals["input"], x[:, t])
+        np.testing.assert_array_equal(signals["hidden_before"], h_before)
         np.testing.assert_allclose(signals["memory"] * 6, np.rint(signals["memory"] * 6), atol=1e-4)
-        np.testing.assert_array_equal(signals["hidden_input"][:, :8], signals["memory"])
-        np.testing.assert_array_equal(signals["hidden_input"][:, 8:], x[:, t])
+        np.testing.assert_array_equal(signals["memory_to_hidden"], signals["memory"])
         np.testing.assert_array_equal(signals["hidden"], to_numpy(states[0]))
-        u = signals["encoder"] @ to_numpy(cell.kernel)
+        encoded = np.concatenate([x[:, t], h_before], axis=1)
+        u = encoded @ to_numpy(cell.kernel)
         u = u + signals["memory_recurrent"] @ to_numpy(cell.recurrent_kernel)
         np.testing.assert_allclose(signals["memory_input"], u, atol=1e-5)
 

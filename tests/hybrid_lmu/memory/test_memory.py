@@ -9,6 +9,7 @@ from keras import ops
 from scipy.signal import cont2discrete
 
 from hybrid_lmu import LegendreMemory, LegendreMemoryCell, SigmaDeltaQuantizer
+from hybrid_lmu.lmu._feedback import run_with_counts_fed_back
 from hybrid_lmu.memory import legendre
 
 to_numpy = ops.convert_to_numpy
@@ -173,7 +174,7 @@ def test_structured_step_counts_its_operations_and_refuses_zoh():
 def test_prefix_sums_take_the_place_of_a_large_product(trainable_theta):
     """From order 1,024 on, the cell does not make the dense matrices at all."""
     theta, order = 3e6, 1024
-    cell = LegendreMemoryCell(order, theta, 1, "euler", trainable_theta)
+    cell = LegendreMemoryCell(order, theta, 1, discretizer="euler", trainable_theta=trainable_theta)
     cell.build((None, 1))
     rng = np.random.default_rng(0)
     memory, u = rng.normal(size=(2, order)), rng.normal(size=(2, 1))
@@ -217,7 +218,10 @@ def test_integrated_feedback_leaves_less_noise_than_quantized_feedback():
     error = quantizer.get_initial_error((40, order))
     noise = {}
     for feedback in ("quantized", "integrated"):
-        q = cell.fed_back(ops.convert_to_tensor(u), zero, zero, error, quantizer, feedback, False)
+        q = run_with_counts_fed_back(
+            cell, quantizer, feedback, ops.convert_to_tensor(u), (zero, zero, error),
+            return_sequences=False,
+        )  # fmt: skip
         noise[feedback] = np.mean(((to_numpy(q[0]) - exact) / exact.std(0)) ** 2)
     assert noise["integrated"] < 0.6 * noise["quantized"]
     assert noise["integrated"] > 0.02  # the rounding of the last step itself
