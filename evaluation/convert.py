@@ -251,7 +251,7 @@ def finetune(model, task, args, bits, logits):
     x = task.train.x[: args.calibration_samples].astype("float32")
     callbacks = [
         SetEpoch(batches),
-        BitBudget(falling, x, args.batch_size),
+        BitBudget(falling, x, batch_size=args.batch_size),
         ProgressLine(f"{bits:g} bits", epochs, len(batches), stream=sys.stderr),
     ]
     model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
