@@ -126,20 +126,24 @@ class Quantizer(keras.layers.Layer):
             ``(counts, state)``: float32 [batch, time, neurons...] and the state after the last
             step.
         """
-        if mask is None:
-            mask = ops.ones_like(levels, dtype="bool")
         axes = (1, 0, *range(2, len(levels.shape)))
+        inputs = ops.transpose(levels, axes)
+        if mask is not None:
+            # One tensor: Keras on TensorFlow cannot scan over two of unknown length.
+            valid = ops.transpose(ops.cast(mask, "float32"), axes) + ops.zeros_like(inputs)
+            inputs = ops.stack([inputs, valid], axis=1)
 
         def step(carry, now):
-            (levels, valid), before = now, carry[1]
-            counts, after = self.round(levels, before)
-            carry = [
-                ops.where(valid, counts, ops.zeros_like(counts)),
-                ops.where(valid, after, before),
-            ]
+            before = carry[1]
+            if mask is None:
+                carry = list(self.round(now, before))
+            else:
+                valid = now[1] > 0.0
+                counts, after = self.round(now[0], before)
+                counts = ops.where(valid, counts, ops.zeros_like(counts))
+                carry = [counts, ops.where(valid, after, before)]
             return carry, carry  # TensorFlow's scan wants outputs like the carry
 
-        inputs = (ops.transpose(levels, axes), ops.transpose(mask, axes))
         (_, state), (counts, _) = ops.scan(step, [ops.zeros_like(state), state], inputs)
         return ops.transpose(counts, axes), state
 

@@ -65,11 +65,11 @@ class ScheduledVariable(keras.callbacks.Callback):
         self.per = check_choice("per", per, ("step", "epoch"))
         self.name = name
         self.log_name = log_name or variable
-        self.value = None
+        self.value = self._variables = None
         self._epoch_start = self._seen = 0
 
     def on_train_begin(self, logs=None):
-        self.value = None
+        self.value = self._variables = None
         self._epoch_start, self._seen = training_steps(self.model.optimizer), 0
         if self.model.built:
             self._found()
@@ -121,14 +121,17 @@ class ScheduledVariable(keras.callbacks.Callback):
         }
 
     def _found(self):
-        found = self.variables()
-        if not found:
+        """Return the variables to set, looked up once a training."""
+        self.model  # noqa: B018 (on JAX, writes the state of training to the variables)
+        if self._variables is None:
+            self._variables = self.variables()
+        if not self._variables:
             known = sorted(v.path for v in self.model.variables if v.name == self.variable)
             raise ValueError(
                 f"No variable named {self.variable!r} matches name={self.name!r}; "
                 f"the model has {known or 'none of that name'}."
             )
-        return found
+        return self._variables
 
 
 class AnnealResolution(ScheduledVariable):

@@ -24,7 +24,7 @@ kinds = pytest.mark.parametrize("kind", KINDS)
 
 
 @kinds
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     x=hnp.arrays(
         np.float32, (2, 21, 3), elements=st.floats(-50, 50, width=32, allow_subnormal=False)
