@@ -250,7 +250,7 @@ def finetune(model, task, args, bits, logits):
     falling = schedule.PolynomialDecay(max(START_BITS, bits), max(1, steps // 2), float(bits))
     x = task.train.x[: args.calibration_samples].astype("float32")
     callbacks = [
-        BitBudget(falling, x, args.batch_size),
+        BitBudget(falling, x, batch_size=args.batch_size),
         ProgressLine(f"{bits:g} bits", epochs, len(batches), stream=sys.stderr),
     ]
     fit(model, batches, epochs=epochs, callbacks=callbacks)

@@ -3,6 +3,7 @@
 import numbers
 
 import keras
+import numpy as np
 
 
 def check_rank(layer, shape, rank, expected, at_least=False):
@@ -125,3 +126,29 @@ def check_no_other(quantizer_name, quantizer, **others):
             f"`{quantizer_name}` takes the place of {', '.join(others)}; received it together with "
             f"{', '.join(received)}."
         )
+
+
+def check_positive_array(name: str, given, none_is: str) -> np.ndarray | None:
+    """Return a number, or one per neuron, as a float32 array; None stays None.
+
+    Args:
+        name: name of the argument.
+        given: a finite number > 0, a 1-D sequence of them, or None.
+        none_is: what None stands for, for the message.
+
+    Raises:
+        ValueError: if `given` is anything else.
+    """
+    if given is None:
+        return None
+    try:
+        value = np.asarray(given, dtype="float32")
+    except (TypeError, ValueError):
+        value = np.zeros(0)
+    known = not isinstance(given, (bool, str)) and value.ndim <= 1 and value.size
+    if not known or not np.all(np.isfinite(value) & (value > 0)):
+        raise ValueError(
+            f"`{name}` must be a finite number > 0, a 1-D sequence of them (one per neuron), "
+            f"or None for {none_is}; received: {given!r}"
+        )
+    return value

@@ -216,7 +216,7 @@ def _sigma_delta(layer, tape, call):
     tape.sequence(output, call.mask)
     role = "output" if resolution is None else "activity"
     tape.state(0 if resolution is None else math.prod(output.shape[2:]))
-    variable = None if resolution is None else layer.quantizer.scale.path
+    variable = None if resolution is None else layer.quantizer.resolution_variable.path
     tape.add([(Meeting(role, "", resolution, variable=variable), output)], call.mask)
     return None if resolution is None else ops.convert_to_tensor(resolution)
 

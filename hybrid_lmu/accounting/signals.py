@@ -78,12 +78,12 @@ class Learned:
 
     def __init__(self, quantizer):
         self.quantizer = quantizer
-        self.path = quantizer.scale.path
+        self.path = quantizer.resolution_variable.path
 
 
 def resolution_of(quantizer):
     """The variable of a quantizer's resolution, `Learned`, or None if it is non-spiking."""
-    return quantizer.scale if quantizer.log_gain is None else Learned(quantizer)
+    return quantizer.resolution_variable if quantizer.log_factor is None else Learned(quantizer)
 
 
 class Raw:

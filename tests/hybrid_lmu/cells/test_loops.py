@@ -84,12 +84,12 @@ def test_gradients_are_those_of_the_steps(make, resolution, return_sequences):
 )
 def test_a_learned_resolution_has_the_gradient_of_the_steps(name, jit):
     def layer(kind):
-        quantizer = SigmaDeltaQuantizer(None, 4.0, "half", learn_resolution=True)
+        quantizer = SigmaDeltaQuantizer(None, 4.0, initial_error="half", learn_resolution=True)
         return kind(HybridCell(CELLS[name](), quantizer=quantizer), return_sequences=True)
 
     fast = layer(HybridRNN)
     check_same_step(fast, layer(Stepwise), jit)
-    assert np.all(to_numpy(fast.cell.quantizer.log_gain) != 0.0)
+    assert np.all(to_numpy(fast.cell.quantizer.log_factor) != 0.0)
 
 
 def test_a_cell_with_an_activity_regularizer_is_called_and_adds_its_losses():
