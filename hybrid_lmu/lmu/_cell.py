@@ -438,10 +438,11 @@ class HybridLMUCell(Cell):
             return None
         hidden_states, state = self._split(states)
         signals, outputs, _ = self._sequence(inputs, states, training=False)
+        m = signals.pop("linear_memory")
         return {
             **signals,
             "hidden_before": one_step_before(outputs, hidden_states[0]),
-            "memory_before": one_step_before(signals.pop("linear_memory"), state["memory"]),
+            "memory_before": one_step_before(m, state["memory"]),
             "hidden": outputs,
         }
 

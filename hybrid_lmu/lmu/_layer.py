@@ -142,11 +142,6 @@ class HybridLMU(HybridRNN):
         super().__init__(cell, **options)
         self.simulation = _check_simulation(simulation)
 
-    @property
-    def layer(self) -> HybridLMU:
-        """The layer that runs the cell: this one. `keras_lmu.LMU` has a layer inside."""
-        return self
-
     def plan(self, shape: tuple, *, mask: bool = False, initial_state: bool = False) -> Plan:
         """Return how a call is computed, and why. `str()` of it is plain English.
 
