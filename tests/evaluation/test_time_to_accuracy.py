@@ -200,7 +200,7 @@ def test_options_are_for_the_lmus_and_psmnist_has_short_recipes():
 
     def short(model, **options):
         recipe = time_to_accuracy.SHORT_RECIPES["psmnist"][model]
-        return make_config("psmnist", model, 2, recipe, jit="on", **options)
+        return make_config("psmnist", model, 2, recipe=recipe, jit="on", **options)
 
     assert hybrid == short("hybrid-lmu", learning_rate=0.5)
     assert lmu == short("lmu", learning_rate=0.5)
