@@ -59,7 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--model", nargs="+", choices=(*MODELS, "all"), metavar="MODEL",
         help=f"one or more of {', '.join(MODELS)}, or all "
         f"(default: {' '.join(DEFAULT_MODELS)}; for events {' '.join(EVENT_MODELS)})")  # fmt: skip
-    add("--seeds", nargs="+", type=_seeds, default=[[0]], metavar="SEED",
+    add("--seeds", nargs="+", type=parse_seeds, default=[[0]], metavar="SEED",
         help="seeds, such as 0 1 2, or a range 0-4 (default: 0)")  # fmt: skip
 
     add = parser.add_argument_group("sizes (default: recipe)").add_argument
@@ -138,7 +138,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("files").add_argument
     add("--out", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run folders")
-    add("--data-dir", type=Path, default=_default_data_dir(), metavar="DIR",
+    add("--data-dir", type=Path, default=default_data_dir(), metavar="DIR",
         help="prepared data; without: $HYBRID_LMU_DATA, then ../shared/data")  # fmt: skip
     add("--report-samples", type=int, metavar="INT",
         help="test samples to count bits and operations on (recipe: all)")  # fmt: skip
@@ -233,7 +233,7 @@ def _train_all(configs, options):
     return 0
 
 
-def _seeds(text):
+def parse_seeds(text):
     first, dash, last = text.partition("-")
     try:
         seeds = range(int(first), int(last if dash else first) + 1)
@@ -250,7 +250,7 @@ def _seeds(text):
     return list(seeds)
 
 
-def _default_data_dir():
+def default_data_dir():
     if os.environ.get("HYBRID_LMU_DATA"):
         return Path(os.environ["HYBRID_LMU_DATA"])
     return SHARED_DATA if SHARED_DATA.is_dir() else None

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import hybrid_lmu
-from evaluation import report
+from evaluation import files
 from evaluation.__main__ import main
-from evaluation.figures import detailed_runs, sweep
+from evaluation.report.figures import detailed_runs, sweep
 from evaluation.runs import find_runs
 from training.tasks import Split
 
@@ -132,7 +132,7 @@ def test_a_full_disk_is_named_with_the_file(run_folders, capsys, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(report.os, "fdopen", full)
+    monkeypatch.setattr(files.os, "fdopen", full)
     assert main([str(run_folders), "--no-model"]) == 1
     error = capsys.readouterr().err.strip()
     assert error == f"error: cannot write {run_folders}/report.html: No space left on device"
@@ -168,13 +168,13 @@ def test_the_console_shows_our_lines_only(run_folders):
     assert (result.returncode, result.stderr) == (0, "")
     sizes = ["--batch", "2", "--timesteps", "6", "--units", "4", "--repeats", "1", "--warmup", "0"]
     # Several shapes and steps: TensorFlow warns of retracing.
-    result = _run("evaluation.benchmark", "--group", "activation", *sizes)
+    result = _run("evaluation", "benchmark", "--group", "activation", *sizes)
     assert (result.returncode, result.stderr) == (0, "")
     assert "WARNING" not in result.stdout and "SigmaDelta(ReLU)" in result.stdout
 
 
 def test_an_unknown_backend_is_one_line(spiking_run):
-    for arguments in (("evaluation", str(spiking_run)), ("evaluation.benchmark", "--list")):
+    for arguments in (("evaluation", str(spiking_run)), ("evaluation", "benchmark", "--list")):
         result = _run(*arguments, KERAS_BACKEND="abacus")
         assert result.returncode in (1, 2)
         assert result.stderr.strip().splitlines()[-1] == (
