@@ -29,7 +29,7 @@ from evaluation.console import (
 )
 from evaluation.conversion.spiking_report import PRESET, line, plot, table
 from evaluation.files import check_writable, write, write_json
-from evaluation.runs import load_model
+from evaluation.runs import ModelUnreadable, load_model
 
 DATA = ("digits", "mnist", "cifar10", "cifar100")
 ALLOWED = 0.003  # of accuracy, below the source network
@@ -119,8 +119,7 @@ def study(data, recipe, chosen, args):
         plain = dataclasses.replace(design, binary=False, binary_first=False, binary_last=False)
         started, seconds = time.monotonic(), None
         if path.exists():
-            note(f"trained before: {path}")
-            model = load_model(path)
+            model = _trained_before(path)
         else:
             model = images.train(data, recipe, design, args.seed, note, trained.get(plain))
             seconds = time.monotonic() - started
@@ -143,6 +142,14 @@ def record_path(args):
     }
     name = "-".join([args.data, *(option for option, is_told in told.items() if is_told)])
     return args.out / f"{name}.json"
+
+
+def _trained_before(path):
+    note(f"trained before: {path}")
+    try:
+        return load_model(path)
+    except ModelUnreadable as e:
+        raise ModelUnreadable(f"{e}; remove it to train anew") from e
 
 
 def judge(model, data, args):

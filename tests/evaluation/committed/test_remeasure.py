@@ -1,4 +1,4 @@
-"""Tests of evaluation.remeasure and evaluation.keep on one small model that is hardly trained."""
+"""The verbs remeasure and keep on one small model that is hardly trained."""
 
 import io
 import json

@@ -95,7 +95,8 @@ def test_seconds_are_of_one_call_and_flop_of_a_training_step(monkeypatch):
 
     monkeypatch.setitem(PREPARED_BY, "layer", prepare)
     monkeypatch.setattr(
-        "evaluation.speed.alternate", lambda functions, *rest: {"plain": np.array([8.0, 16.0])}
+        "evaluation.speed.measure.alternate",
+        lambda functions, *rest: {"plain": np.array([8.0, 16.0])},
     )
     records = measure([toy("plain")], GROUP, SMALL)
     assert [r["seconds"] for r in records] == [[2.0, 4.0]] * 2
@@ -203,7 +204,7 @@ def test_bad_requests_end_in_one_line(tmp_path, capsys):
     assert "expected a file name; received a folder" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         benchmark.main(["--batch", "0"])
-    assert "expected a number >= 1; received: 0" in capsys.readouterr().err
+    assert "expected an integer >= 1; received: 0" in capsys.readouterr().err
 
 
 def test_every_option_has_a_text():

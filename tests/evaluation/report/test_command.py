@@ -17,7 +17,7 @@ from evaluation.report.figures import detailed_runs, sweep
 from evaluation.runs import find_runs
 from training.tasks import Split
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
