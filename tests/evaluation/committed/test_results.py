@@ -164,7 +164,7 @@ def test_peers_are_rows_and_broken_ones_are_named(add_run, results):
     assert rows[1].bits_by_activity("significant_bits") == {"hidden": 1.72}
     assert len(notes) == 1 and "tuning.json" in notes[0]
     (line,) = commands(rows[1])
-    assert line.endswith("peer_hgq2.py --task digits --seed SEED --out FILE  # SEED: 0-1")
+    assert line.endswith("peers/hgq2.py --task digits --seed SEED --out FILE  # SEED: 0-1")
     (folder / "bad.json").write_text('{"test": {}}')
     with pytest.raises(RunError, match="bad.json; expected a record of .*peer_hgq2"):
         read_rows(results)

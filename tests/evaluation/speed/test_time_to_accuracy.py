@@ -213,8 +213,8 @@ def test_options_are_for_the_lmus_and_psmnist_has_short_recipes():
     [
         (["--target", "101"], "expected a percentage > 0 and at most 100; received: '101'"),
         (["--target", "nan"], "expected a percentage"),
-        (["--cap", "0"], "expected a number of seconds > 0; received: '0'"),
-        (["--cap", "inf"], "expected a number of seconds > 0; received: 'inf'"),
+        (["--cap", "0"], "expected a number > 0; received: 0"),
+        (["--cap", "inf"], "expected a number > 0; received: inf"),
         (["--model", "transformer"], "argument --model: invalid choice: 'transformer'"),
         (["--task", "mnits"], "argument --task: invalid choice: 'mnits'"),
     ],
