@@ -17,7 +17,9 @@ from sybil.parsers.markdown import CodeBlockParser
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(path for path in [ROOT / "README.md", *DOCS.rglob("*.md")] if path.name != "results.md")
+PAGES = sorted(
+    path for path in [ROOT / "README.md", *DOCS.rglob("*.md")] if path.name != "results.md"
+)
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?")
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 _python = PythonEvaluator()
