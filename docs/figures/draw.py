@@ -1,4 +1,4 @@
-"""Draw the figures of the Concepts pages: `python docs/figures/draw.py` writes PNG files here."""
+"""Draw the figures of Concepts: `python docs/figures/draw.py` writes them here."""
 
 from pathlib import Path
 
@@ -14,7 +14,12 @@ import matplotlib.pyplot as plt  # noqa: E402
 FOLDER = Path(__file__).parent
 BLUE, ORANGE, GREY, GREEN = "#3f51b5", "#e8710a", "#777777", "#2e7d32"
 plt.rcParams.update(
-    {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 110}
+    {
+        "font.size": 11,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "figure.dpi": 110,
+    }
 )
 
 
@@ -30,13 +35,17 @@ def lmu():
     ax.axis("off")
 
     def box(x, width, title, text, color):
-        patch = plt.Rectangle((x, 1.0), width, 1.1, facecolor=color + "22", edgecolor=color)
+        patch = plt.Rectangle(
+            (x, 1.0), width, 1.1, facecolor=color + "22", edgecolor=color
+        )
         ax.add_patch(patch)
         ax.text(x + width / 2, 1.72, title, ha="center", va="center", weight="bold")
         ax.text(x + width / 2, 1.32, text, ha="center", va="center", size=9)
 
     def arrow(x, to, label):
-        ax.annotate("", (to, 1.55), (x, 1.55), arrowprops={"arrowstyle": "->", "color": GREY})
+        ax.annotate(
+            "", (to, 1.55), (x, 1.55), arrowprops={"arrowstyle": "->", "color": GREY}
+        )
         ax.text((x + to) / 2, 1.68, label, ha="center", size=12)
 
     box(0.75, 1.15, "kernel", "learned", BLUE)
@@ -49,7 +58,10 @@ def lmu():
     arrow(6.3, 6.9, "$q_t$")
     arrow(8.35, 9.0, "$h_t$")
     curve = {"arrowstyle": "->", "color": GREY, "connectionstyle": "arc3,rad=0.9"}
-    for x, text in ((3.38, "remembers $m_{t-1}$"), (7.62, "remembers $h_{t-1}$ (optional)")):
+    for x, text in (
+        (3.38, "remembers $m_{t-1}$"),
+        (7.62, "remembers $h_{t-1}$ (optional)"),
+    ):
         ax.annotate("", (x - 0.4, 2.1), (x + 0.4, 2.1), arrowprops=curve)
         ax.text(x, 2.68, text, ha="center", size=9, color=GREY)
     for x, text in (
@@ -78,9 +90,21 @@ def memory():
         delay = np.linspace(0, 1, theta)
         # The shifted Legendre polynomials, at a delay of `delay * theta` steps.
         window = legendre.legval(2 * delay - 1, m)
-        ax.plot(steps - 1 - delay * theta, window, "--", color=color, lw=1.8,
-                label=f"memory of order {order}")  # fmt: skip
-    ax.text(steps - 1 - theta / 2, 2.05, "the window: theta = 100 steps", ha="center", color=GREEN)
+        ax.plot(
+            steps - 1 - delay * theta,
+            window,
+            "--",
+            color=color,
+            lw=1.8,
+            label=f"memory of order {order}",
+        )
+    ax.text(
+        steps - 1 - theta / 2,
+        2.05,
+        "the window: theta = 100 steps",
+        ha="center",
+        color=GREEN,
+    )
     ax.set(xlabel="time step", ylim=(-1.9, 2.5), xlim=(0, steps))
     ax.legend(loc="upper left", frameon=False, fontsize=10)
     save(figure, "memory")
@@ -102,7 +126,9 @@ def quantizer():
     t = np.arange(40)
     activity = 0.45 + 0.35 * np.sin(t / 6)
     counts, errors = quantize(activity, 4)
-    figure, axes = plt.subplots(3, 1, figsize=(9, 5), sharex=True, height_ratios=[3, 1.2, 2])
+    figure, axes = plt.subplots(
+        3, 1, figsize=(9, 5), sharex=True, height_ratios=[3, 1.2, 2]
+    )
     axes[0].plot(t, activity, color=GREY, lw=2, label="activity f(x)")
     axes[0].step(t, counts / 4, where="mid", color=BLUE, label="output y = n / 4")
     axes[0].set(ylabel="size", ylim=(-0.1, 1.35))
@@ -147,7 +173,9 @@ def bits():
     axes[0].bar(range(6), 100 * share, color=BLUE, width=0.75)
     for n in range(6):
         axes[0].text(n, 100 * share[n] + 2, f"{lengths[n]}", ha="center", color=ORANGE)
-    axes[0].text(1.8, 50, "orange: bits that write\nthe count (0 needs none)", color=ORANGE)
+    axes[0].text(
+        1.8, 50, "orange: bits that write\nthe count (0 needs none)", color=ORANGE
+    )
     axes[0].set(xlabel="count n of one step", ylabel="share of steps, %", ylim=(0, 70))
     axes[1].axis("off")
     rows = (
@@ -173,15 +201,38 @@ def operations():
     ax.text(2.75, 3.2, "weights that it meets", ha="center", weight="bold")
     for row, (n, color) in enumerate(((0, GREY), (1, GREEN), (2, ORANGE), (0, GREY))):
         y = 2.55 - 0.75 * row
-        ax.text(0.85, y, str(n), ha="center", va="center", size=15, color=color, weight="bold")
+        ax.text(
+            0.85,
+            y,
+            str(n),
+            ha="center",
+            va="center",
+            size=15,
+            color=color,
+            weight="bold",
+        )
         for column in range(3):
             face = "#ffffff" if n == 0 else color + "33"
             ax.add_patch(
-                plt.Rectangle((1.7 + 0.75 * column, y - 0.28), 0.6, 0.56, facecolor=face,
-                              edgecolor=color, ls=":" if n == 0 else "-")
-            )  # fmt: skip
+                plt.Rectangle(
+                    (1.7 + 0.75 * column, y - 0.28),
+                    0.6,
+                    0.56,
+                    facecolor=face,
+                    edgecolor=color,
+                    ls=":" if n == 0 else "-",
+                )
+            )
             label = {0: "skip", 1: "+w", 2: "+2w"}[n]
-            ax.text(2.0 + 0.75 * column, y, label, ha="center", va="center", size=10, color=color)
+            ax.text(
+                2.0 + 0.75 * column,
+                y,
+                label,
+                ha="center",
+                va="center",
+                size=10,
+                color=color,
+            )
     rows = (
         ("dense", "12", "every product: 4 inputs x 3 outputs"),
         ("effective", "6", "those whose count is not 0"),

