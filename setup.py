@@ -42,7 +42,9 @@ setup(
             "pytest-xdist>=3.5",
             "hypothesis>=6.100",
             "ruff>=0.9",
+            "sybil>=9",  # runs the code in the documents
         ],
+        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.30"],
     },
     classifiers=[
         "License :: OSI Approved :: MIT License",
