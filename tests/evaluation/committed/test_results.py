@@ -166,7 +166,7 @@ def test_peers_are_rows_and_broken_ones_are_named(add_run, results):
     (line,) = commands(rows[1])
     assert line.endswith("peers/hgq2.py --task digits --seed SEED --out FILE  # SEED: 0-1")
     (folder / "bad.json").write_text('{"test": {}}')
-    with pytest.raises(RunError, match="bad.json; expected a record of .*peer_hgq2"):
+    with pytest.raises(RunError, match="bad.json; expected a record of .*hgq2"):
         read_rows(results)
 
 
