@@ -2,8 +2,8 @@
 
 import keras
 
+from hybrid_lmu._internal.batches import batches
 from hybrid_lmu._internal.traversal import copy_weights
-from hybrid_lmu.accounting.record import batches
 from hybrid_lmu.conversion._graph import as_functional, copy_layer, rebuild
 from hybrid_lmu.conversion._histogram import StreamingHistogram
 from hybrid_lmu.conversion._rules import ends_with_relu

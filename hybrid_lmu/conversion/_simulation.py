@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from hybrid_lmu._internal.batches import batches
 from hybrid_lmu._internal.checks import check_choice, check_positive, check_positive_integer
-from hybrid_lmu.accounting.record import batches
 from hybrid_lmu.neurons._cell import SpikingLayer
 
 
