@@ -33,7 +33,8 @@ def spiking_layer(layer, build, *inputs):
     Args:
         layer: the layer of the source network; read it and do not call it.
         build: the `hybrid_lmu.conversion.SpikingBuilder` of the new network. ``build.copy(layer)``
-            copies a layer, ``build.call(layer, *inputs)`` runs a layer at every step, and
+            copies a layer, ``build.call(layer, *inputs)`` runs a layer at every step (the layer
+            needs `compute_output_shape`), and
             ``build.neurons(x, layer)`` adds integrate-and-fire neurons.
         inputs: a `hybrid_lmu.conversion.ScaledTensor` for each input of the layer.
 
@@ -48,6 +49,8 @@ def spiking_layer(layer, build, *inputs):
     >>> class Negative(keras.layers.Layer):
     ...     def call(self, inputs):
     ...         return -inputs
+    ...     def compute_output_shape(self, input_shape):
+    ...         return input_shape
     >>> @spiking_layer.register(Negative)
     ... def _(layer, build, x):
     ...     return x.new(build.call(build.copy(layer), x))

@@ -35,6 +35,9 @@ class Negative(layers.Layer):
     def call(self, inputs):
         return -inputs
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
 
 class Leaky(layers.Layer):
     """A cell of Keras's protocol: ``h_t = decay * h_{t-1} + kernel x_t``."""
@@ -60,8 +63,8 @@ class LeakyAgain(Leaky):
 
 
 class MySimpleRNN(layers.SimpleRNN):
-    def call(self, sequence, **kwargs):
-        return 2.0 * super().call(sequence, **kwargs)
+    def call(self, sequences, **kwargs):
+        return 2.0 * super().call(sequences, **kwargs)
 
 
 @spiking_layer.register(Negative)
