@@ -177,7 +177,9 @@ def judge(model, data, args):
     )
     for point in (at_maximum, best):
         of_test = conversion.simulate(
-            _spiking(model, record, point.percentile, args), part["test"].x, args.batch_size
+            _spiking(model, record, point.percentile, args),
+            part["test"].x,
+            batch_size=args.batch_size,
         )
         runs = _runs(of_test, point, part["test"].y, of_source["test"])
         for one in runs:
@@ -254,7 +256,7 @@ def _operating_point(model, record, validation, of_source, percentiles, args):
         record,
         (validation.x, validation.y),
         of_source["validation"] - max(CHOSEN_WITHIN, one_image),
-        percentiles,
+        percentiles=percentiles,
         batch_size=args.batch_size,
         callback=show,
         **_options(args),

@@ -22,3 +22,13 @@ def set_untracked(layer: keras.layers.Layer, name: str, value) -> None:
 def mask_of(tensor):
     """Return the mask that Keras has attached to a symbolic tensor, or None."""
     return getattr(tensor, "_keras_mask", None)
+
+
+def operation_class(function, *args) -> type:
+    """Return the class of the operation that a function of Keras records for symbolic tensors.
+
+    Args:
+        function: a function such as `keras.ops.add`.
+        args: its arguments, at least one of them a `keras.KerasTensor`.
+    """
+    return type(function(*args)._keras_history.operation)

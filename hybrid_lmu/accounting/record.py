@@ -13,6 +13,7 @@ import contextlib
 import keras
 import numpy as np
 
+from hybrid_lmu._internal.batches import batches
 from hybrid_lmu._internal.traversal import sublayers
 from hybrid_lmu.accounting.cells import unknown
 from hybrid_lmu.accounting.exclusions import (
@@ -28,60 +29,6 @@ from hybrid_lmu.accounting.watched import (
     watched_layer,
     watched_operation,
 )
-
-
-def batches(x, batch_size):
-    """Yield batches of inputs, as NumPy arrays or structures of them.
-
-    Args:
-        x: an array, or a list or dictionary of arrays (a model with several inputs); or anything
-            that yields batches (`keras.utils.PyDataset`, `tf.data.Dataset`, a generator), each of
-            them inputs or a tuple ``(inputs, targets, ...)``.
-        batch_size: of arrays.
-
-    Raises:
-        ValueError: if there is no sample, a NaN or infinity in an input, or `batch_size` is not a
-            positive integer.
-    """
-    integer = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
-    if not integer or batch_size < 1:
-        raise ValueError(f"`batch_size` must be a positive integer; received: {batch_size!r}")
-    empty = True
-    for index, batch in enumerate(_batches(x, batch_size)):
-        batch = keras.tree.map_structure(np.asarray, batch)
-        for array in keras.tree.flatten(batch):
-            if not array.ndim:
-                raise ValueError(f"`x` must hold batches of inputs; received a scalar: {array!r}")
-            if array.dtype.kind == "f" and np.isnan(array).any():
-                raise ValueError(f"`x` must not contain NaN; batch {index} does.")
-            if array.dtype.kind == "f" and np.isinf(array).any():
-                raise ValueError(f"`x` must not contain infinite numbers; batch {index} does.")
-        if len(keras.tree.flatten(batch)[0]):
-            empty = False
-            yield batch
-    if empty:
-        raise ValueError("`x` must hold at least one sample; received none.")
-
-
-def _batches(x, batch_size):
-    if isinstance(x, keras.utils.PyDataset):
-        if x.num_batches is None:
-            raise ValueError("`x` must be finite; received a PyDataset without a length.")
-        for index in range(x.num_batches):
-            yield keras.utils.unpack_x_y_sample_weight(x[index])[0]
-    elif isinstance(x, (list, dict)) or hasattr(x, "shape"):
-        size = len(keras.tree.flatten(x)[0])
-        for start in range(0, size, batch_size):
-            stop = start + batch_size
-            yield keras.tree.map_structure(lambda array: array[start:stop], x)  # noqa: B023
-    elif hasattr(x, "__iter__"):
-        for batch in x:
-            yield keras.utils.unpack_x_y_sample_weight(batch)[0]
-    else:
-        raise ValueError(
-            "`x` must be an array, a list or dictionary of arrays, or something that yields "
-            f"batches (PyDataset, tf.data.Dataset, generator); received: {type(x).__name__}"
-        )
 
 
 class Recorder:
