@@ -104,7 +104,7 @@ def evaluate(network, data, record, samples):
     A result is `record` with "predictor", "validation" and "test" (scores of
     `evaluation.calibration.scores`) and "arrays" for the figures.
     """
-    from hybrid_lmu.local_learning._predictors import PREDICTORS
+    from hybrid_lmu.local_learning import PREDICTORS
 
     score = _classes if data.kind == "classes" else _numbers
     predictors = PREDICTORS if network.rule.stochastic else ("mode",)

@@ -9,8 +9,8 @@ import numpy as np
 from keras import ops
 
 from hybrid_lmu._internal.checks import check_positive, check_positive_integer
+from hybrid_lmu._internal.masks import zero_masked_steps
 from hybrid_lmu.layers._stateful_activation import StatefulActivation
-from hybrid_lmu.neurons._cell import emitted
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -122,7 +122,7 @@ class Delay(_Carried):
         last = ops.reshape(last, (*ops.shape(last), *(1,) * (len(inputs.shape) - 2)))
         every = ops.take_along_axis(every, ops.broadcast_to(last, ops.shape(every)), axis=1)
         state = ops.cast(every[:, -1], self.state_dtype)
-        return emitted(every[:, :-1], mask), [state]
+        return zero_masked_steps(every[:, :-1], mask), [state]
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -145,7 +145,7 @@ class Accumulate(_Carried):
     state_names = ("sum",)
 
     def sequence(self, inputs, states, mask):
-        sums = running_sums(emitted(inputs, mask), states[0])
+        sums = running_sums(zero_masked_steps(inputs, mask), states[0])
         return ops.cast(sums, inputs.dtype), [sums[:, -1]]
 
 
@@ -180,7 +180,7 @@ class MaxPoolSums(_Carried):
         self.layer = layer
 
     def sequence(self, inputs, states, mask):
-        sums = running_sums(emitted(inputs, mask), states[0])
+        sums = running_sums(zero_masked_steps(inputs, mask), states[0])
         every = ops.concatenate([ops.expand_dims(states[0], 1), sums], axis=1)
         flat = self.layer(ops.reshape(every, (-1, *every.shape[2:])))
         pooled = ops.reshape(flat, (-1, ops.shape(every)[1], *flat.shape[1:]))

@@ -51,7 +51,7 @@ def relaxed_sample(natural, noise, temperature):
     Args:
         natural: ``lam``, a tensor.
         noise: ``delta`` of the same shape, of `logistic_noise`.
-        temperature: ``tau`` > 0; at 0 the sample would be `hard_sample`.
+        temperature: ``tau`` > 0; in the limit 0 the sample is the sign of ``lam + delta``.
     """
     return ops.tanh((natural + noise) / temperature)
 
@@ -81,27 +81,6 @@ def reparameterization_factor(natural, noise, temperature, clip=None):
     distance = log_two_cosh(natural) - log_two_cosh((natural + noise) / temperature)
     factor = ops.exp(2.0 * distance) / temperature
     return factor if clip is None else ops.minimum(factor, clip)
-
-
-def hard_sample(natural, noise):
-    """+1 with probability ``sigma(2 lam)``, else -1: ``sign(lam + delta)``, and +1 at 0."""
-    return mode(natural + noise)
-
-
-def mode(natural):
-    """The more probable weight: +1 where ``lam >= 0``, else -1."""
-    natural = ops.convert_to_tensor(natural)
-    return ops.where(natural >= 0, ops.ones_like(natural), -ops.ones_like(natural))
-
-
-def probability_of_plus(natural):
-    """``q(w = +1) = sigma(2 lam)``."""
-    return ops.sigmoid(2.0 * natural)
-
-
-def mean(natural):
-    """``mu = tanh(lam)``."""
-    return ops.tanh(natural)
 
 
 def natural_gradient_update(natural, gradient, factor, learning_rate, rho, prior=0.0):
