@@ -5,6 +5,7 @@ A conversion builds a new model beside the old model and only reads the old one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import keras
@@ -12,12 +13,18 @@ import keras
 from hybrid_lmu._internal.keras_compat import operation_class
 from hybrid_lmu.weights._quantized_weights import inside
 
-# Classes of operations that have a layer of the same meaning.
-_X = keras.KerasTensor((1, 1))
-_ADD = operation_class(keras.ops.add, _X, _X)
-_RELU = operation_class(keras.ops.relu, _X)
-_RELU6 = operation_class(keras.ops.relu6, _X)
-_RELU_WITH_OPTIONS = operation_class(keras.activations.relu, _X)
+
+@functools.cache
+def _operations():
+    """Return the classes of the operations that have a layer of the same meaning.
+
+    They are looked up when a model has an operation, not at import: each look-up takes a number
+    from the counters by which Keras names the layers of the user.
+    """
+    x = keras.KerasTensor((1, 1))
+    add = operation_class(keras.ops.add, x, x)
+    functions = (keras.ops.relu, keras.ops.relu6, keras.activations.relu)
+    return add, *(operation_class(function, x) for function in functions)
 
 
 def as_functional(model: keras.Model) -> keras.Model:
@@ -76,15 +83,16 @@ def _as_layer(operation, args):
         return operation, args
     if not args or not all(isinstance(x, keras.KerasTensor) for x in args):
         return operation, args
+    add, relu, relu6, relu_with_options = _operations()
     options = {"name": operation.name, "dtype": args[0].dtype}
-    if isinstance(operation, _ADD):
+    if isinstance(operation, add):
         one_shape = len({x.shape for x in keras.tree.flatten(operation.input)}) == 1
         return (keras.layers.Add(**options), (list(args),)) if one_shape else (operation, args)
-    if isinstance(operation, _RELU):
+    if isinstance(operation, relu):
         return keras.layers.ReLU(**options), args
-    if isinstance(operation, _RELU6):
+    if isinstance(operation, relu6):
         return keras.layers.Activation("relu6", **options), args
-    if isinstance(operation, _RELU_WITH_OPTIONS):
+    if isinstance(operation, relu_with_options):
         given = {n: getattr(operation, n) for n in ("max_value", "negative_slope", "threshold")}
         return keras.layers.ReLU(**given, **options), args
     return operation, args

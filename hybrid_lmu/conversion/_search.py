@@ -69,6 +69,7 @@ def search_percentile(
 
     Example:
 
+    >>> from hybrid_lmu.conversion import early_exit
     >>> model = keras.Sequential([
     ...     keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(3)
     ... ])

@@ -63,8 +63,8 @@ class LeakyAgain(Leaky):
 
 
 class MySimpleRNN(layers.SimpleRNN):
-    def call(self, sequences, **kwargs):
-        return 2.0 * super().call(sequences, **kwargs)
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        return 2.0 * super().call(sequences, initial_state, mask, training)
 
 
 @spiking_layer.register(Negative)
