@@ -12,7 +12,7 @@ from hybrid_lmu._internal.checks import (
     check_positive_integer,
     check_positive_per_neuron,
 )
-from hybrid_lmu._internal.masks import zero_masked_steps
+from hybrid_lmu._internal.masks import emitted
 from hybrid_lmu.cells._rnn import Float32StateCell
 from hybrid_lmu.layers._stateful_activation import StatefulActivation
 from hybrid_lmu.neurons import surrogates
@@ -155,7 +155,7 @@ class SpikingCell(Float32StateCell, abc.ABC):
         x, (*filters, v) = self.filtered_sequence(x, list(states), mask)
         u, v = potentials(self, x, v, mask)
         spikes = self.surrogate.spike(self.excess(u))
-        return ops.cast(zero_masked_steps(spikes, mask), dtype), [*filters, v]
+        return ops.cast(emitted(spikes, mask), dtype), [*filters, v]
 
     def arguments(self):
         """Return the arguments of the neuron that a cell and a layer share, for `get_config`."""
@@ -248,7 +248,7 @@ def _last(spikes, mask):
         return spikes[:, -1]
     left = ops.flip(ops.cumsum(ops.flip(ops.cast(mask, "int32"), axis=1), axis=1), axis=1)
     chosen = ops.logical_and(ops.cast(mask, "bool"), left == 1)
-    return ops.sum(zero_masked_steps(spikes, chosen), axis=1)
+    return ops.sum(emitted(spikes, chosen), axis=1)
 
 
 def check_time_constant(name: str, tau: float, smallest: float | None = None) -> float:

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from hybrid_lmu._internal.checks import check_positive_integer
-from hybrid_lmu._internal.masks import zero_masked_steps
+from hybrid_lmu._internal.masks import emitted
 from hybrid_lmu.cells._rnn import Float32StateCell, state_dtype
 from hybrid_lmu.layers._stateful_activation import StatefulActivation
 from hybrid_lmu.neurons._synaptic_filter import SynapticFilter
@@ -122,7 +122,7 @@ class SynapticTrace(StatefulActivation):
             return inputs, states
         x = ops.cast(inputs, self.state_dtype)
         outputs, p, q = self.filter.sequence(x, *states, mask)
-        return ops.cast(zero_masked_steps(outputs, mask), self.compute_dtype), [p, q]
+        return ops.cast(emitted(outputs, mask), self.compute_dtype), [p, q]
 
     def get_config(self):
         taus = {"tau_mem": self.filter.tau_mem, "tau_syn": self.filter.tau_syn}
