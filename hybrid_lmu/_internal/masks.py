@@ -9,9 +9,11 @@ def with_rank_of(mask, x):
     return ops.reshape(mask, (*ops.shape(mask), *(1,) * (len(x.shape) - len(mask.shape))))
 
 
-def zero_masked_steps(x, mask):
-    """Return `x` [batch, time, ...], with 0 at the steps where the mask is False.
+def zero_masked_steps(outputs, mask):
+    """Return `outputs` [batch, time, ...], with 0 at the steps where the mask is False.
 
-    A mask of None leaves `x` as it is.
+    A mask of None leaves `outputs` as they are.
     """
-    return x if mask is None else ops.where(with_rank_of(mask, x), x, ops.zeros_like(x))
+    if mask is None:
+        return outputs
+    return ops.where(with_rank_of(mask, outputs), outputs, ops.zeros_like(outputs))
