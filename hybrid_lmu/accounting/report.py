@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hybrid_lmu.accounting._items import ActivityItem, GatesItem, OutputItem, ProductItem
+from hybrid_lmu.accounting._recording import recording_of
 from hybrid_lmu.accounting.energy import PRESETS, baseline_energy, preset_energy
 from hybrid_lmu.accounting.footprint import footprint
-from hybrid_lmu.accounting.record import Recorder
 from hybrid_lmu.accounting.table import summary
-from hybrid_lmu.accounting.totals import TOTALS, check_grid
+from hybrid_lmu.accounting.totals import TOTALS, check_grid, valid_steps
 
 _COUNTS = ("dense_macs", "effective_macs", "effective_acs", "strict_acs", "graded_acs",
            "additions", "bit_operations")  # fmt: skip
@@ -75,36 +76,39 @@ def activity_report(model, x, batch_size=32, skip=()):
     >>> report.totals["dense_macs"]  # 20 steps of 4 * 8 * (3 + 8) + 3 * 8
     7520.0
     """
-    recorder = Recorder(model, skip)
-    samples, totals, items = 0, {}, []
-    for size, items, arrays in recorder.run(x, batch_size):
-        samples += size
-        for index, (item, recorded) in enumerate(zip(items, arrays, strict=True)):
-            if index not in totals:
-                totals[index] = TOTALS[item.meeting.role](item)
-            totals[index].update(recorded)
+    recording = recording_of(model, skip)
+    samples, totals = 0, {}
+    with recording.lock:  # until the report is made: the next one may use the same recording
+        for size, items, arrays in recording.run(x, batch_size):
+            samples += size
+            for index, (item, recorded) in enumerate(zip(items, arrays, strict=True)):
+                if index not in totals:
+                    totals[index] = TOTALS[type(item)](item)
+                totals[index].update(recorded)
+        return _report(model, recording, samples, list(totals.values()))
 
-    by_role = {role: [] for role in TOTALS}
-    for index, item in enumerate(items):
-        by_role[item.meeting.role].append(totals[index])
-    activities = [total.row() for total in by_role["activity"]]
-    order = [t for t in totals.values() if t.item.meeting.role in ("product", "gates")]
-    products = [total.row(samples) for total in order]
-    neurons = by_role["activity"] + by_role["output"]
+
+def _report(model, recording, samples, totals):
+    def of(*kinds):
+        return [total for total in totals if isinstance(total.item, kinds)]
+
+    neurons, made = of(ActivityItem) + of(OutputItem), of(ProductItem, GatesItem)
+    activities = [total.row() for total in of(ActivityItem)]
+    products = [total.row(samples) for total in made]
     entries = sum(total.entries for total in neurons)
     updates = entries / samples
 
-    held = [total.row() for total in by_role["activity"] if total.item.meeting.held]
+    held = [total.row() for total in of(ActivityItem) if total.item.held]
     constants = {  # of a layer that is called twice, once
-        (total.item.layer.split("#")[0], total.item.meeting.name): total.item.meeting.weight
-        for total in order
-        if total.item.meeting.constant
+        (total.item.layer.split("#")[0], total.item.name.split("/")[-1]): total.item.weight
+        for total in of(ProductItem)
+        if total.item.constant
     }
-    bytes_ = footprint(model, constants.values(), recorder.tape.state_entries, held)
+    bytes_ = footprint(model, constants.values(), recording.state_entries, held)
     sums = {key: float(sum(row[key] for row in products)) for key in _COUNTS}
     return ActivityReport(
         samples=samples,
-        timesteps=recorder.steps,
+        timesteps=recording.steps,
         activities=activities,
         products=products,
         totals={**sums, "neuron_updates": updates, **_means(activities)},
@@ -112,7 +116,7 @@ def activity_report(model, x, batch_size=32, skip=()):
         neurobench=_neurobench(products, bytes_, neurons, entries),
         energy=[preset_energy(preset, products, updates) for preset in PRESETS.values()]
         + [baseline_energy(products)],
-        not_counted=dict(recorder.not_counted),
+        not_counted=dict(recording.not_counted),
     )
 
 
@@ -131,10 +135,10 @@ def record_activity(model, x, batch_size=32):
     Raises:
         ValueError: as `activity_report`, and if the batches have sequences of different lengths.
     """
-    recorder, parts = Recorder(model), {}
-    for _, items, arrays in recorder.run(x, batch_size):
+    parts = {}
+    for _, items, arrays in recording_of(model).run(x, batch_size):
         for item, recorded in zip(items, arrays, strict=True):
-            if item.meeting.role == "activity":
+            if isinstance(item, ActivityItem):
                 check_grid(item, float(recorded["error"]), recorded["resolution"])
                 counts = np.rint(recorded["counts"]).astype("int64")
                 parts.setdefault(item.name, ([], recorded["resolution"]))[0].append(counts)
@@ -148,6 +152,31 @@ def record_activity(model, x, batch_size=32):
         name: Activity(np.concatenate(counts), resolution)
         for name, (counts, resolution) in parts.items()
     }
+
+
+def count_ranges(model, x, batch_size=32):
+    """Simulate every step and return the least and the largest count of each neuron.
+
+    Args:
+        model, x, batch_size: see `activity_report`.
+
+    Returns:
+        ``{path: (low, high)}``, arrays of integers [neurons], over all samples and steps that are
+        not masked. `path` is the path of the variable with the resolution of the activity;
+        activities without such a variable are left out.
+    """
+    ranges, recording = {}, recording_of(model)
+    with recording.lock:
+        for _, items, arrays in recording.run(x, batch_size):
+            for item, recorded in zip(items, arrays, strict=True):
+                if not isinstance(item, ActivityItem) or item.variable is None:
+                    continue
+                counts = np.rint(valid_steps(recorded)).astype("int64")
+                if len(counts):
+                    path = recording.source_path(item.variable)
+                    low, high = ranges.get(path, (counts[0], counts[0]))
+                    ranges[path] = np.minimum(low, counts.min(0)), np.maximum(high, counts.max(0))
+    return ranges
 
 
 @dataclass(frozen=True)

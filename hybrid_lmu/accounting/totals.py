@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from hybrid_lmu.accounting._items import ActivityItem, GatesItem, OutputItem, ProductItem
 from hybrid_lmu.accounting.bits import CountStatistics
 from hybrid_lmu.accounting.digits import signed_digits
 
@@ -11,7 +12,7 @@ _LARGEST_RAW_CODE = 15
 
 
 class ProductTotals:
-    """Sums of one meeting of a signal and a weight tensor; `row` gives the row of the report."""
+    """Sums of one signal that meets one weight tensor; `row` gives the row of the report."""
 
     def __init__(self, item):
         self.item = item
@@ -49,23 +50,23 @@ class ProductTotals:
             check_grid(self.item, self.error, self.resolution)
             return True
         small = max(-self.low, self.high) <= _LARGEST_RAW_CODE
-        return self.item.meeting.raw and self.error == 0.0 and small
+        return self.item.raw and self.error == 0.0 and small
 
     def row(self, samples):
         """Return the row of the report, per sample."""
-        meeting = self.item.meeting
-        if meeting.role == "gates":
-            dense = float(self.sums["positions"]) * meeting.weight
+        item = self.item
+        if isinstance(item, GatesItem):
+            dense = float(self.sums["positions"]) * item.count
             counts = [dense, dense, 0.0, 0.0, 0.0]
             return self._row("elementwise", 0, 0, 0, 8, counts, samples)
-        weight = stored(meeting.weight)
+        weight = stored(item.weight)
         if "dense" in self.sums:
             size, outputs = weight.size, weight.shape[-1]
             keys = ("dense", "effective", "strict", "graded")
             counts = [float(self.sums[key]) for key in keys]
             additions = float(self.sums.get("additions", 0.0))
         else:
-            weight = meeting.block(weight)
+            weight = item.block(weight)
             size, outputs = weight.size, weight.shape[1]
             fan_out = np.count_nonzero(weight, axis=1)
             counts = [float(self.sums["positions"]) * size]
@@ -74,9 +75,9 @@ class ProductTotals:
             additions = float(self.sums["events"] @ signed_digits(weight).sum(axis=1))
         nonzero = np.count_nonzero(weight)
         bits = int(np.ceil(np.log2(self.high - self.low + 1))) if self.integer() else 8
-        low_bit = meeting.weight_bits is not None and self.integer() and self.one_resolution
+        low_bit = item.weight_bits is not None and self.integer() and self.one_resolution
         counts.append(additions if low_bit else 0.0)
-        return self._row(meeting.kind, size, nonzero, outputs, bits, counts, samples)
+        return self._row(item.kind, size, nonzero, outputs, bits, counts, samples)
 
     def _row(self, kind, size, nonzero, outputs, bits, counts, samples):
         dense, effective, strict, graded, additions = (count / samples for count in counts)
@@ -85,10 +86,10 @@ class ProductTotals:
         if integer:
             value = 1.0 if self.resolution is None else self.resolution
             resolution = value
-        structured = self.item.meeting.structured
+        structured = getattr(self.item, "structured", None)
         if structured is not None:
             structured *= float(self.sums["positions"]) / samples
-        weight_bits = self.item.meeting.weight_bits or 32
+        weight_bits = getattr(self.item, "weight_bits", None) or 32
         return {
             "name": self.item.name,
             "layer": self.item.layer,
@@ -160,10 +161,10 @@ class OutputTotals:
 
 
 TOTALS = {
-    "product": ProductTotals,
-    "gates": ProductTotals,
-    "activity": ActivityTotals,
-    "output": OutputTotals,
+    ProductItem: ProductTotals,
+    GatesItem: ProductTotals,
+    ActivityItem: ActivityTotals,
+    OutputItem: OutputTotals,
 }
 
 
@@ -187,6 +188,6 @@ def check_grid(item, error, resolution):
 
 def stored(weight):
     """Return a weight tensor as an array."""
-    if callable(weight):
+    if callable(weight) and not hasattr(weight, "shape"):
         weight = weight()
     return weight if isinstance(weight, np.ndarray) else keras.ops.convert_to_numpy(weight)

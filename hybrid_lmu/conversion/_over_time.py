@@ -10,6 +10,7 @@ from keras import ops
 
 from hybrid_lmu._internal.checks import check_positive, check_positive_integer
 from hybrid_lmu._internal.masks import zero_masked_steps
+from hybrid_lmu.cells.contract import Products, Signal
 from hybrid_lmu.layers._stateful_activation import StatefulActivation
 
 
@@ -26,6 +27,9 @@ class RepeatSteps(keras.layers.Layer):
     def __init__(self, timesteps: int, **kwargs):
         super().__init__(**kwargs)
         self.timesteps = check_positive_integer("timesteps", timesteps)
+
+    def products(self) -> Products:
+        return Products((), Signal("output", from_input=True))
 
     def call(self, inputs):
         return ops.repeat(ops.expand_dims(inputs, 1), self.timesteps, axis=1)
@@ -58,6 +62,9 @@ class PoissonEncoder(keras.layers.Layer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
+    def products(self) -> Products:
+        return Products((), Signal("output", 1.0))
+
     def call(self, inputs):
         shape = ops.shape(inputs)
         drawn = keras.random.uniform(
@@ -80,6 +87,10 @@ class _Carried(StatefulActivation):
 
     A masked step leaves the state as it is.
     """
+
+    def products(self) -> Products:
+        # Entries are moved, added and compared: counts stay counts of the same resolution.
+        return Products((), Signal("output", from_input=True))
 
     def build(self, input_shape):
         self.check_shape(input_shape)

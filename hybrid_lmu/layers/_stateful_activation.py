@@ -51,6 +51,11 @@ class StatefulActivation(CarriedState, keras.layers.Layer):
         self.supports_masking = True
         self.states = None
 
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the layer keeps numbers from step to step."""
+        return True
+
     def check_shape(self, shape, initial_state=None):
         """Raise ValueError for inputs of another shape than the layer takes."""
         check_rank(self, shape, 3, "[batch, time, neurons...]", at_least=True)

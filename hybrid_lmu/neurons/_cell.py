@@ -13,7 +13,7 @@ from hybrid_lmu._internal.checks import (
     check_positive_per_neuron,
 )
 from hybrid_lmu._internal.masks import zero_masked_steps
-from hybrid_lmu.cells.contract import Cell
+from hybrid_lmu.cells.contract import INPUT, Activity, Cell, Products, Signal
 from hybrid_lmu.layers._stateful_activation import StatefulActivation
 from hybrid_lmu.neurons import surrogates
 from hybrid_lmu.neurons._membrane import potentials
@@ -86,6 +86,10 @@ class SpikingCell(Cell, abc.ABC):
             )
         if self.threshold is not None:
             check_entries("threshold", self.threshold, input_shape)
+
+    def products(self, inputs: tuple[Signal, ...] = (INPUT,)) -> Products:
+        spikes = Signal("output", 1.0)
+        return Products((Activity("output", spikes),), spikes)
 
     def initial_states(self, shape):
         """Return the states before the first step, each of `shape`, (batch, neurons...)."""
@@ -215,6 +219,10 @@ class SpikingLayer(StatefulActivation):
         self.cell.build((input_shape[0], *input_shape[2:]))
         if self.stateful:
             self.add_states(input_shape)
+
+    def products(self) -> Products:
+        spikes = Signal("output", 1.0)
+        return Products((Activity("", spikes),), spikes)
 
     def initial_states(self, shape):
         return self.cell.initial_states(shape)

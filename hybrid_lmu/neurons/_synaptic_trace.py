@@ -5,7 +5,7 @@ from keras import ops
 
 from hybrid_lmu._internal.checks import check_positive_integer
 from hybrid_lmu._internal.masks import zero_masked_steps
-from hybrid_lmu.cells.contract import Cell, state_dtype
+from hybrid_lmu.cells.contract import INPUT, Activity, Cell, Products, Signal, state_dtype
 from hybrid_lmu.layers._stateful_activation import StatefulActivation
 from hybrid_lmu.neurons._synaptic_filter import SynapticFilter
 
@@ -40,6 +40,9 @@ class SynapticTraceCell(Cell):
         self.units = self.output_size = check_positive_integer("units", units)
         self.filter = SynapticFilter(tau_mem, tau_syn)
         self.state_size = [self.units, self.units]
+
+    def products(self, inputs: tuple[Signal, ...] = (INPUT,)) -> Products:
+        return Products((), Signal("output"))
 
     def call(self, inputs, states, training=False):
         p, q = self.filter.step(ops.cast(inputs, self.compute_dtype), *states)
@@ -113,6 +116,10 @@ class SynapticTrace(StatefulActivation):
         self.check_shape(input_shape)
         if self.stateful:
             self.add_states(input_shape)
+
+    def products(self) -> Products:
+        output = Signal("output")
+        return Products((Activity("output", output),), output)
 
     def initial_states(self, shape):
         return [ops.zeros(shape, dtype=self.state_dtype) for _ in self.state_names]

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from hybrid_lmu._internal.checks import check_floating, check_no_other, check_rank
+from hybrid_lmu.cells.contract import Activity, Products, Signal, resolution_of
 from hybrid_lmu.layers._stateful_activation import StatefulActivation
 from hybrid_lmu.quantizers._sigma_delta import SigmaDeltaQuantizer
 from hybrid_lmu.quantizers.contract import Quantizer
@@ -90,6 +91,14 @@ class SigmaDelta(StatefulActivation):
         self.quantizer.build(input_shape)
         if self.stateful and self.quantizer.spiking:
             self.add_states(input_shape)
+
+    @property
+    def keeps_state(self) -> bool:
+        return self.quantizer.spiking
+
+    def products(self) -> Products:
+        output = Signal("output", resolution_of(self.quantizer))
+        return Products((Activity("", output),), output)
 
     def initial_states(self, shape):
         return [self.quantizer.get_initial_error(shape)]

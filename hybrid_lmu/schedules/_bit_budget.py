@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from hybrid_lmu._internal.checks import check_positive
-from hybrid_lmu.accounting.ranges import count_ranges
+from hybrid_lmu.accounting import count_ranges
 from hybrid_lmu.quantizers._find import quantizers_of
 from hybrid_lmu.quantizers.contract import Quantizer
 from hybrid_lmu.schedules._anneal import training_steps

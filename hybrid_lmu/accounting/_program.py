@@ -1,0 +1,203 @@
+"""A copy of a model as a list of calls, which can be run with something done at each of them.
+
+Reports run a copy, so that the model in use stays as it is: its states, seeds and dropout masks,
+and whatever another thread does with it. The calls come from the graph of the copy. A model or
+layer of the user's own class, which has no graph, is called once on symbolic inputs to get one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from hybrid_lmu._internal.traversal import all_layers
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call: `target` is a layer, an operation of Keras, or a `Program` of a model inside.
+
+    Attributes:
+        target: what is called.
+        name: its name.
+        args, kwargs: its arguments, with symbolic tensors in place of tensors.
+        outputs: the symbolic tensors that it returns.
+    """
+
+    target: Any
+    name: str
+    args: tuple
+    kwargs: dict
+    outputs: Any
+
+
+@dataclass(frozen=True)
+class Program:
+    """The calls of a model in order, between its symbolic inputs and outputs."""
+
+    inputs: Any
+    outputs: Any
+    steps: tuple[Step, ...]
+
+
+class ModelCopy:
+    """A copy of a model, and which of its variables stands for which of the model's.
+
+    Args:
+        model: a `keras.Model` that is built.
+        batch: a batch of its inputs, for a model of the user's own class.
+        opaque: tells whether a layer is to be called as it is, though it holds other layers.
+
+    Attributes:
+        program: the `Program` of the copy.
+        layers: the copied layers.
+
+    Raises:
+        ValueError: for a layer or model that cannot be copied or traced.
+    """
+
+    def __init__(self, model: keras.Model, batch: Any, opaque: Callable[[Any], bool]):
+        self._opaque = opaque
+        self._made: dict[int, tuple[Any, Any]] = {}
+        self._graphs: dict[int, keras.Model] = {}
+        copy = self._copied(model)
+        if not _has_graph(copy):
+            inputs = keras.tree.map_structure(_symbolic, batch)
+            copy = self._traced(copy, (inputs,), {})
+        self.program = self._program(copy)
+        self.layers = [new for _, new in self._made.values()]
+        self._pairs = list(self._variable_pairs())
+
+    def refresh(self) -> None:
+        """Give the copy the present weights, states and seeds of the model."""
+        for old, new in self._pairs:
+            if old is not new:
+                new.assign(keras.ops.convert_to_numpy(old))
+        for layer in self.layers:
+            for one in all_layers(layer):
+                if isinstance(one, keras.layers.Normalization):
+                    one.finalize_state()
+
+    def source_path(self, variable: keras.Variable) -> str:
+        """Return the path of the model's variable that a variable of the copy stands for."""
+        return next((old.path for old, new in self._pairs if new is variable), variable.path)
+
+    def _variable_pairs(self):
+        for old, new in self._made.values():
+            yield from zip(_variables(old), _variables(new), strict=True)
+
+    def _copied(self, layer):
+        if not isinstance(layer, keras.layers.Layer):
+            return layer  # an operation has no state
+        if id(layer) in self._made:
+            return self._made[id(layer)][1]
+        if isinstance(layer, keras.Model) and _has_graph(layer):
+            new = keras.models.clone_model(layer, clone_function=self._copied)
+        elif not _variables(layer) and not _copyable(layer):
+            new = layer  # without variables, and not ours: it may be shared
+        else:
+            new = copy_layer(layer)
+            if layer.built and not new.built and not isinstance(layer, keras.Model):
+                new.build_from_config(layer.get_build_config() or {})
+        self._made[id(layer)] = layer, new
+        return new
+
+    def _program(self, model):
+        steps = []
+
+        def call(target, *args, **kwargs):
+            outputs = target(*args, **kwargs)
+            inner = self._inside(target, args, kwargs)
+            steps.append(Step(inner or target, target.name, args, kwargs, outputs))
+            return outputs
+
+        clone = keras.models.clone_model(
+            _as_functional(model), clone_function=lambda layer: layer, call_function=call
+        )
+        inputs = clone.inputs if len(clone.inputs) > 1 else clone.inputs[0]
+        return Program(clone.input if len(clone.inputs) > 1 else inputs, clone.outputs,
+                       tuple(steps))  # fmt: skip
+
+    def _inside(self, target, args, kwargs):
+        """Return the program of a model, or of a layer of layers; None for other layers."""
+        if not isinstance(target, keras.layers.Layer) or self._opaque(target):
+            return None
+        if id(target) not in self._graphs:
+            graph = target if _has_graph(target) else self._traced(target, args, kwargs)
+            self._graphs[id(target)] = self._program(graph)
+        return self._graphs[id(target)]
+
+    def _traced(self, target, args, kwargs):
+        """Return a functional model of a layer or model that has no graph of its own."""
+        inputs = keras.tree.map_structure(_like, args[0])
+        try:
+            if not target.built:
+                target(inputs)
+            known = {k: v for k, v in kwargs.items() if not keras.tree.is_nested(v)}
+            return keras.Model(inputs, target.call(inputs, **known), name=target.name)
+        except Exception as e:  # whatever the code of the user raises
+            raise ValueError(
+                f"The calls inside {target.name!r} ({type(target).__name__}) cannot be followed: "
+                f"its `call` failed on symbolic inputs with {type(e).__name__}: {e}. Leave it out "
+                f"of the report with `skip=({target.name!r},)`, or use operations of `keras.ops`."
+            ) from e
+
+
+def copy_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """Return a new layer of the same configuration, without the weights.
+
+    Functions and classes that the layer holds need not be registered with Keras.
+    """
+    known = {}
+    for one in all_layers(layer):
+        for value in (type(one), *vars(one).values()):
+            if callable(value) and isinstance(getattr(value, "__name__", None), str):
+                known[value.__name__] = value
+    try:
+        with keras.saving.custom_object_scope(known):
+            return type(layer).from_config(layer.get_config())
+    except Exception as e:  # whatever the class of a user raises
+        raise ValueError(
+            f"Layer {layer.name!r} ({type(layer).__name__}) cannot be copied, as a report needs: "
+            f"`from_config(get_config())` failed with {type(e).__name__}: {e}. Give it a "
+            f"`get_config` with the arguments of its constructor."
+        ) from e
+
+
+def _copyable(layer):
+    try:
+        copy_layer(layer)
+    except ValueError:
+        return False
+    return True
+
+
+def _has_graph(model):
+    return isinstance(model, keras.Model) and bool(getattr(model, "outputs", None))
+
+
+def _as_functional(model):
+    inputs = model.inputs[0] if len(model.inputs) == 1 else model.input
+    outputs = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
+    return keras.Model(inputs, outputs, name=model.name)
+
+
+def _symbolic(array):
+    return keras.KerasTensor((None, *array.shape[1:]), dtype=array.dtype)
+
+
+def _like(tensor):
+    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype)
+
+
+def _variables(layer):
+    """Return all variables of a layer or model, and the states that Keras does not list."""
+    found = {id(v): v for v in layer.variables}
+    for one in all_layers(layer):
+        if getattr(one, "stateful", False):
+            states = keras.tree.flatten(getattr(one, "states", None) or [])
+            found.update({id(v): v for v in states})
+    return list(found.values())
