@@ -38,6 +38,7 @@ setup(
         "test": [
             *TRAIN,
             "jax>=0.4.34",
+            "psutil>=5.9",  # the memory of many reports
             "pytest>=8",
             "pytest-xdist>=3.5",
             "hypothesis>=6.100",

@@ -91,7 +91,7 @@ class Tape:
     paths: dict = field(default_factory=dict)
     state_entries: int = 0
     _path: str = ""
-    _codes: dict = field(default_factory=dict)  # {id of a low-bit kernel: (variable, quantizer)}
+    _codes: dict = field(default_factory=dict)  # {id of a kernel: (variable, quantizer, digits)}
 
     def enter(self, path: str) -> None:
         """Start a call of the layer at `path`; a second call is called path#2."""
@@ -113,9 +113,9 @@ class Tape:
         """Count, within the context, products with these kernels on their integer codes.
 
         Args:
-            quantized: ``[(variable, quantizer)]``.
+            quantized: ``[(variable, quantizer)]``; the variables must hold the latent weights.
         """
-        self._codes = {id(variable): (variable, rule) for variable, rule in quantized}
+        self._codes = {id(v): (v, rule, _digits(v, rule)) for v, rule in quantized}
         try:
             yield
         finally:
@@ -133,7 +133,8 @@ class Tape:
         """
 
         def code(signal):
-            tensor = signals[signal.name]
+            known = signal.name in signals
+            tensor = signals[signal.name] if known else signal.value(signals)
             found = inputs.resolution if signal.from_input else resolution_of(signal)
             return Code(tensor, found, mask, coarsest(inputs.dtype, tensor.dtype))
 
@@ -188,7 +189,7 @@ class Tape:
             "error": error,
         }
         if id(item.weight) in self._codes:
-            reduced["additions"] = count(events, _digits(*self._codes[id(item.weight)]))
+            reduced["additions"] = count(events, self._codes[id(item.weight)][2])
         made = replace(item, raw=code.resolution is RAW, **self._code_of(item.weight))
         self._append("kernel", made, reduced, code)
 
@@ -224,7 +225,7 @@ class Tape:
     def _code_of(self, weight):
         if id(weight) not in self._codes:
             return {}
-        variable, rule = self._codes[id(weight)]
+        variable, rule, _ = self._codes[id(weight)]
         return {"weight": lambda: rule.packed(variable).codes, "weight_bits": rule.bits}
 
     def _append(self, label, item, reduced, code):

@@ -7,6 +7,7 @@ layer of the user's own class, which has no graph, is called once on symbolic in
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -49,25 +50,23 @@ class ModelCopy:
     Args:
         model: a `keras.Model` that is built.
         batch: a batch of its inputs, for a model of the user's own class.
-        opaque: tells whether a layer is to be called as it is, though it holds other layers.
+        opaque: tells whether a layer is to be called as it is, though it may hold other layers.
 
     Attributes:
         program: the `Program` of the copy.
         layers: the copied layers.
 
     Raises:
-        ValueError: for a layer or model that cannot be copied or traced.
+        ValueError: for a layer that cannot be copied, or a model or layer that cannot be traced.
     """
 
     def __init__(self, model: keras.Model, batch: Any, opaque: Callable[[Any], bool]):
         self._opaque = opaque
         self._made: dict[int, tuple[Any, Any]] = {}
-        self._graphs: dict[int, keras.Model] = {}
-        copy = self._copied(model)
-        if not _has_graph(copy):
-            inputs = keras.tree.map_structure(_symbolic, batch)
-            copy = self._traced(copy, (inputs,), {})
-        self.program = self._program(copy)
+        self._inner: dict[int, tuple[Program, keras.Model]] = {}
+        if not _has_graph(model):
+            model = _traced(model, keras.tree.map_structure(_symbolic, batch))
+        self.program, _ = self._copied_program(model)
         self.layers = [new for _, new in self._made.values()]
         self._pairs = list(self._variable_pairs())
 
@@ -89,61 +88,64 @@ class ModelCopy:
         for old, new in self._made.values():
             yield from zip(_variables(old), _variables(new), strict=True)
 
-    def _copied(self, layer):
-        if not isinstance(layer, keras.layers.Layer):
-            return layer  # an operation has no state
-        if id(layer) in self._made:
-            return self._made[id(layer)][1]
-        if isinstance(layer, keras.Model) and _has_graph(layer):
-            new = keras.models.clone_model(layer, clone_function=self._copied)
-        elif not _variables(layer) and not _copyable(layer):
-            new = layer  # without variables, and not ours: it may be shared
-        else:
-            new = copy_layer(layer)
-            if layer.built and not new.built and not isinstance(layer, keras.Model):
-                new.build_from_config(layer.get_build_config() or {})
-        self._made[id(layer)] = layer, new
-        return new
-
-    def _program(self, model):
+    def _copied_program(self, graph):
+        """Return the program of a functional model, with copies of its layers, and its model."""
         steps = []
 
         def call(target, *args, **kwargs):
-            outputs = target(*args, **kwargs)
-            inner = self._inside(target, args, kwargs)
-            steps.append(Step(inner or target, target.name, args, kwargs, outputs))
+            inner = self._inside(target, args)
+            if inner is not None:
+                program, model = inner
+                outputs = model(*args)
+                steps.append(Step(program, target.name, args, {}, outputs))
+                return outputs
+            new = self._copied(target)
+            outputs = new(*args, **kwargs)
+            steps.append(Step(new, target.name, args, kwargs, outputs))
             return outputs
 
         clone = keras.models.clone_model(
-            _as_functional(model), clone_function=lambda layer: layer, call_function=call
+            _as_functional(graph), clone_function=lambda layer: layer, call_function=call
         )
-        inputs = clone.inputs if len(clone.inputs) > 1 else clone.inputs[0]
-        return Program(clone.input if len(clone.inputs) > 1 else inputs, clone.outputs,
-                       tuple(steps))  # fmt: skip
+        inputs = clone.inputs[0] if len(clone.inputs) == 1 else clone.input
+        return Program(inputs, clone.outputs, tuple(steps)), clone
 
-    def _inside(self, target, args, kwargs):
-        """Return the program of a model, or of a layer of layers; None for other layers."""
+    def _copied(self, layer):
+        if not isinstance(layer, keras.layers.Layer):
+            return layer  # an operation has no state
+        if id(layer) not in self._made:
+            shared = not _variables(layer) and not _copyable(layer)
+            self._made[id(layer)] = layer, layer if shared else copy_layer(layer)
+        return self._made[id(layer)][1]
+
+    def _inside(self, target, args):
+        """Return program and copy of a model, or of a layer of layers; None for other layers."""
         if not isinstance(target, keras.layers.Layer) or self._opaque(target):
             return None
-        if id(target) not in self._graphs:
-            graph = target if _has_graph(target) else self._traced(target, args, kwargs)
-            self._graphs[id(target)] = self._program(graph)
-        return self._graphs[id(target)]
+        if id(target) not in self._inner:
+            graph = target
+            if not _has_graph(target):
+                graph = _traced(target, keras.tree.map_structure(_like, args[0]))
+            self._inner[id(target)] = self._copied_program(graph)
+        return self._inner[id(target)]
 
-    def _traced(self, target, args, kwargs):
-        """Return a functional model of a layer or model that has no graph of its own."""
-        inputs = keras.tree.map_structure(_like, args[0])
-        try:
-            if not target.built:
-                target(inputs)
-            known = {k: v for k, v in kwargs.items() if not keras.tree.is_nested(v)}
-            return keras.Model(inputs, target.call(inputs, **known), name=target.name)
-        except Exception as e:  # whatever the code of the user raises
-            raise ValueError(
-                f"The calls inside {target.name!r} ({type(target).__name__}) cannot be followed: "
-                f"its `call` failed on symbolic inputs with {type(e).__name__}: {e}. Leave it out "
-                f"of the report with `skip=({target.name!r},)`, or use operations of `keras.ops`."
-            ) from e
+
+def _traced(target, inputs):
+    """Return a functional model of a layer or model that has no graph of its own.
+
+    It shares the layers of `target`.
+    """
+    options = {}
+    if "training" in inspect.signature(target.call).parameters:
+        options["training"] = False
+    try:
+        return keras.Model(inputs, target.call(inputs, **options), name=target.name)
+    except Exception as e:  # whatever the code of the user raises
+        raise ValueError(
+            f"The calls inside {target.name!r} ({type(target).__name__}) cannot be followed: its "
+            f"`call` failed on symbolic inputs with {type(e).__name__}: {e}. Leave it out of the "
+            f"report with `skip=({target.name!r},)`, or use operations of `keras.ops` in it."
+        ) from e
 
 
 def copy_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -186,7 +188,8 @@ def _as_functional(model):
 
 
 def _symbolic(array):
-    return keras.KerasTensor((None, *array.shape[1:]), dtype=array.dtype)
+    dtype = keras.config.floatx() if array.dtype.kind == "f" else array.dtype
+    return keras.Input(array.shape[1:], dtype=dtype)
 
 
 def _like(tensor):

@@ -327,7 +327,7 @@ def _spiking(layer, call, tape):
 def _quantized_weights(layer, call, tape):
     if not is_known_layer(layer.layer) or reason_not_counted(layer.layer) is not None:
         return None
-    with layer.hard_scope(), tape.low_bit(layer.quantized()):
+    with tape.low_bit(layer.quantized()), layer.hard_scope():
         return record(layer.layer, call, tape)
 
 
