@@ -122,7 +122,8 @@ def test_initial_states_that_depend_on_weights(jit):
 @pytest.mark.parametrize("name", ["SimpleRNN", "GRU", "LSTM"])
 def test_dropout_masks_are_those_of_the_cell(name, rates):
     def layer(kind):
-        return kind(HybridCell(CELLS[name](seed=3, **rates), 4.0, "half"), return_sequences=True)
+        cell = HybridCell(CELLS[name](seed=3, **rates), 4.0, initial_error="half")
+        return kind(cell, return_sequences=True)
 
     check_same_step(layer(HybridRNN), layer(Stepwise))
 
