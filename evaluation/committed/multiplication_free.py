@@ -37,21 +37,21 @@ def rerun(model, x):
     """
     from keras import ops
 
-    from hybrid_lmu.accounting.parallel import caught
-
     lmu, readout, steps = parts_of(model)
     cell = lmu.layer.cell
-    with caught(lmu) as calls:
-        logits = ops.convert_to_numpy(model(x, training=False))
-    memory = _counts(calls["memory_quantizer"][1][0], cell.memory_quantizer)
-    (_, states, *_), (outputs, _) = calls["hidden"]
-    emitted = _counts(outputs, cell.hidden.quantizer)
+    states = cell.get_initial_state(len(x))
+    with lmu.hard_scope():
+        signals = cell.sequence_signals(ops.convert_to_tensor(x), states)
+    logits = ops.convert_to_numpy(_rest_of(model, lmu)(signals["hidden"][:, -steps:]))
+    memory = _counts(signals["memory"], cell.memory_quantizer)
+    emitted = _counts(signals["hidden"], cell.hidden.quantizer)
+    error = states[len(cell.hidden.state_size) - 1]
 
     kernel, dense = _packed(lmu), cell.hidden.cell
     sums = products_by_addition(memory.reshape(-1, memory.shape[-1]), kernel.codes)
     scale = kernel.scale / _resolution(cell.memory_quantizer)
     z = sums.reshape(*memory.shape[:2], -1).astype("float32") * scale + _bias(dense)
-    y, _ = cell.hidden.quantizer.sequence(dense.activation(ops.convert_to_tensor(z)), states[-1])
+    y, _ = cell.hidden.quantizer.sequence(dense.activation(ops.convert_to_tensor(z)), error)
     again = _counts(y, cell.hidden.quantizer)
 
     last = again[:, -steps:].sum(axis=1)
@@ -66,6 +66,14 @@ def rerun(model, x):
         "decisions": len(x),
         "changed": int(np.sum(read.argmax(-1) != logits.argmax(-1))),
     }
+
+
+def _rest_of(model, lmu):
+    """Return the layers behind the LMU as a function of its last outputs, [batch, steps, units]."""
+    import keras
+
+    rest = keras.Model(lmu.output, model.outputs[0])
+    return rest if lmu.layer.return_last else lambda outputs: rest(outputs[:, -1])
 
 
 def parts_of(model):
