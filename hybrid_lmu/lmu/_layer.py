@@ -13,6 +13,7 @@ from hybrid_lmu.cells._hybrid_cell import with_objects
 from hybrid_lmu.cells._rnn import HybridRNN
 from hybrid_lmu.lmu._cell import CELL_ARGUMENTS, OBJECTS_OF_LMU, HybridLMUCell
 from hybrid_lmu.lmu._plan import Plan, plan
+from hybrid_lmu.lmu._sequences import last_step, last_steps
 
 
 def _signature() -> inspect.Signature:
