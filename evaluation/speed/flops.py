@@ -21,14 +21,14 @@ import time
 import keras
 import numpy as np
 
-from hybrid_lmu.memory import _chunks as chunks
+from hybrid_lmu.memory import chunk_length
 
 
 def memory_forward(s, every):
     """Multiply-adds of the parallel memory, forward; with `every`, at all steps."""
     if not every:
         return s.batch * (s.timesteps * s.order + s.order**2)
-    chunk = chunks.length(s.timesteps)
+    chunk = chunk_length(s.timesteps)
     count = -(-s.timesteps // chunk)
     steps = count * chunk
     return s.batch * s.order * (steps + (count - 1) * s.order + steps * (s.order + chunk))

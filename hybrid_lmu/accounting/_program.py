@@ -51,6 +51,7 @@ class ModelCopy:
         model: a `keras.Model` that is built.
         batch: a batch of its inputs, for a model of the user's own class.
         opaque: tells whether a layer is to be called as it is, though it may hold other layers.
+        skip: names of layers that are left out; such a layer may be shared instead of copied.
 
     Attributes:
         program: the `Program` of the copy.
@@ -60,11 +61,13 @@ class ModelCopy:
         ValueError: for a layer that cannot be copied, or a model or layer that cannot be traced.
     """
 
-    def __init__(self, model: keras.Model, batch: Any, opaque: Callable[[Any], bool]):
-        self._opaque = opaque
+    def __init__(
+        self, model: keras.Model, batch: Any, opaque: Callable[[Any], bool], skip: tuple[str, ...]
+    ):
+        self._opaque, self._skip = opaque, skip
         self._made: dict[int, tuple[Any, Any]] = {}
         self._inner: dict[int, tuple[Program, keras.Model]] = {}
-        if not _has_graph(model):
+        if not has_graph(model):
             model = _traced(model, keras.tree.map_structure(_symbolic, batch))
         self.program, _ = self._copied_program(model)
         self.layers = [new for _, new in self._made.values()]
@@ -93,10 +96,10 @@ class ModelCopy:
         steps = []
 
         def call(target, *args, **kwargs):
-            inner = self._inside(target, args)
+            inner = self._inside(target, args, kwargs)
             if inner is not None:
                 program, model = inner
-                outputs = model(*args)
+                outputs = model(args[0] if len(args) == 1 else list(args))
                 steps.append(Step(program, target.name, args, {}, outputs))
                 return outputs
             new = self._copied(target)
@@ -114,32 +117,38 @@ class ModelCopy:
         if not isinstance(layer, keras.layers.Layer):
             return layer  # an operation has no state
         if id(layer) not in self._made:
-            shared = not _variables(layer) and not _copyable(layer)
+            shared = self._may_be_shared(layer) and not _copyable(layer)
             self._made[id(layer)] = layer, layer if shared else copy_layer(layer)
         return self._made[id(layer)][1]
 
-    def _inside(self, target, args):
+    def _may_be_shared(self, layer):
+        """Whether a call leaves the layer as it is, or the layer is left out of the report."""
+        return layer.name in self._skip or not layer.non_trainable_variables
+
+    def _inside(self, target, args, kwargs):
         """Return program and copy of a model, or of a layer of layers; None for other layers."""
         if not isinstance(target, keras.layers.Layer) or self._opaque(target):
             return None
         if id(target) not in self._inner:
             graph = target
-            if not _has_graph(target):
-                graph = _traced(target, keras.tree.map_structure(_like, args[0]))
+            if not has_graph(target):
+                graph = _traced(target, *keras.tree.map_structure(_like, args), **kwargs)
             self._inner[id(target)] = self._copied_program(graph)
         return self._inner[id(target)]
 
 
-def _traced(target, inputs):
+def _traced(target, *inputs, **kwargs):
     """Return a functional model of a layer or model that has no graph of its own.
 
     It shares the layers of `target`.
     """
-    options = {}
+    options = {k: v for k, v in kwargs.items() if not isinstance(v, keras.KerasTensor)}
     if "training" in inspect.signature(target.call).parameters:
         options["training"] = False
     try:
-        return keras.Model(inputs, target.call(inputs, **options), name=target.name)
+        outputs = target.call(*inputs, **options)
+        inputs = inputs[0] if len(inputs) == 1 else list(inputs)
+        return keras.Model(inputs, outputs, name=target.name)
     except Exception as e:  # whatever the code of the user raises
         raise ValueError(
             f"The calls inside {target.name!r} ({type(target).__name__}) cannot be followed: its "
@@ -177,7 +186,8 @@ def _copyable(layer):
     return True
 
 
-def _has_graph(model):
+def has_graph(model: Any) -> bool:
+    """Return whether a model is Sequential or functional, so that its calls are known."""
     return isinstance(model, keras.Model) and bool(getattr(model, "outputs", None))
 
 

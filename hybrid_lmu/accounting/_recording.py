@@ -27,7 +27,7 @@ from hybrid_lmu._internal.keras_compat import (
 )
 from hybrid_lmu._internal.traversal import all_layers, sublayers
 from hybrid_lmu.accounting._items import Tape
-from hybrid_lmu.accounting._program import ModelCopy, Program
+from hybrid_lmu.accounting._program import ModelCopy, Program, has_graph
 from hybrid_lmu.accounting.keras_layers import (
     Call,
     check_known,
@@ -92,11 +92,12 @@ class Recording:
     def run(self, x: Any, batch_size: int) -> Iterator[tuple[int, list, list]]:
         """Yield ``(samples, items, arrays)`` for each batch: arrays is a dictionary per item."""
         with self.lock:
-            self.steps, ready = 1, False
+            self.steps, shapes = 1, None
             for batch in batches(x, batch_size):
-                if not ready:
-                    self._prepare(batch)
-                    ready = True
+                found = self._shapes_that_matter(batch)
+                if found != shapes:
+                    self._prepare(batch, found)
+                    shapes = found
                 arrays = self._probe.predict_on_batch(batch)
                 items = self._probe.tape.items
                 yield len(keras.tree.flatten(batch)[0]), items, self._by_item(items, arrays)
@@ -105,14 +106,20 @@ class Recording:
         """Return the path of the model's variable that a variable of the copy stands for."""
         return self._copy.source_path(variable)
 
-    def _prepare(self, batch):
+    def _shapes_that_matter(self, batch):
+        """Return the shapes that the graph of a model depends on: none, if it has one already."""
+        if has_graph(self._model()):
+            return ()
+        return tuple(array.shape[1:] for array in keras.tree.flatten(batch))
+
+    def _prepare(self, batch, shapes):
         model = self._model()
         if not model.built:
             model(batch, training=False)
-        config = _configuration(model)
+        config = _configuration(model, shapes)
         if self._probe is None or config is None or config != self._config:
             self._check(model)
-            self._copy = ModelCopy(model, batch, self._is_opaque)
+            self._copy = ModelCopy(model, batch, self._is_opaque, self.skip)
             self._probe = _Probe(self._copy, self.skip)
             self._config = config
         self._copy.refresh()
@@ -213,7 +220,10 @@ class _Probe(keras.Model):
         given = keras.tree.flatten(_in_order_of(self.program.inputs, inputs))
         codes = []
         for tensor, symbolic in zip(given, keras.tree.flatten(self.program.inputs), strict=True):
-            # A model casts integer inputs, such as pixels, to the dtype that it declares.
+            # A model casts integer inputs, such as pixels, to the dtype that it declares, and takes
+            # inputs without their last axis if it has size 1.
+            if len(tensor.shape) == len(symbolic.shape) - 1 and symbolic.shape[-1] == 1:
+                tensor = ops.expand_dims(tensor, -1)
             codes.append(Code(ops.cast(tensor, symbolic.dtype), RAW))
         run.program(self.program, codes, "")
         return self.tape.tensors
@@ -318,10 +328,12 @@ def _in_order_of(symbolic, inputs):
     return [inputs[name] for name in names] if set(names) <= set(inputs) else inputs
 
 
-def _configuration(model):
+def _configuration(model, shapes):
     """Return what a kept probe depends on, as text; None if the model does not say."""
     try:
-        return json.dumps([type(model).__name__, model.get_config()], default=repr, sort_keys=True)
+        return json.dumps(
+            [type(model).__name__, shapes, model.get_config()], default=repr, sort_keys=True
+        )
     except Exception:  # a class of the user without a configuration
         return None
 

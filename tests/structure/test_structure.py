@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.structure.measure import ROOT, arrows, circle, functions, imports, sources, table
+from tests.structure.measure import ROOT, arrows, circle, imports, sources, table
 
 PACKAGES = ("hybrid_lmu", "training", "evaluation")
 
@@ -48,16 +48,6 @@ def test_private_modules_of_the_library_stay_private(package):
 def test_a_circle_is_found():
     assert circle({("a", "b"), ("b", "c"), ("c", "b")}) == ["b", "c", "b"]
     assert circle({("a", "b"), ("a", "c"), ("b", "c")}) == []
-
-
-def test_no_function_is_over_sixty_lines():
-    long = [
-        (f.file, f.name, f.lines)
-        for package in PACKAGES
-        for f in functions(sources(ROOT, package))
-        if f.lines > 60 and f.body_lines > 60
-    ]
-    assert long == []
 
 
 def test_the_table_names_all_packages():
