@@ -1,6 +1,7 @@
 """The plan of a call of `HybridLMU`: the way that the table names is the way that is taken."""
 
 import inspect
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -172,3 +173,8 @@ def test_signals_of_a_sequence_are_those_of_its_steps():
             np.testing.assert_allclose(
                 ops.convert_to_numpy(value), ops.convert_to_numpy(whole[name])[:, t], atol=1e-5
             )
+
+
+def test_the_documents_show_the_table():
+    design = Path(__file__).resolve().parents[3] / "docs" / "design.md"
+    assert Plan.table() in design.read_text(encoding="utf-8")
