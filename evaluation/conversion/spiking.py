@@ -196,7 +196,7 @@ def judge(model, data, args):
 
 def _matched(source, steps):
     """Energy of the source network with activities of as many bits as numbers of spikes have."""
-    from hybrid_lmu.accounting.energy import baseline_energy
+    from hybrid_lmu.accounting import baseline_energy
 
     bits = int(np.ceil(np.log2(steps + 1)))
     return baseline_energy([{**row, "input_bits": bits} for row in source.products])

@@ -207,7 +207,7 @@ def count_statistics(probe, steps: np.ndarray, x: np.ndarray, batch_size: int) -
 
     ValueError: values that are not whole multiples of their step, so not what was quantized.
     """
-    from hybrid_lmu.accounting.bits import CountStatistics
+    from hybrid_lmu.accounting import CountStatistics
     from training.scores import predict
 
     statistics = CountStatistics(len(steps))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from hybrid_lmu.accounting.digits import signed_digits
+from hybrid_lmu.accounting._statistics import signed_digits
 from hybrid_lmu.cells.contract import Activity, Gates, Product, Products
 from hybrid_lmu.codes import EPSILON, RAW, Code, coarsest, is_known, resolution_of
 

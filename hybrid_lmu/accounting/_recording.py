@@ -27,8 +27,7 @@ from hybrid_lmu._internal.keras_compat import (
 )
 from hybrid_lmu._internal.traversal import all_layers, sublayers
 from hybrid_lmu.accounting._items import Tape
-from hybrid_lmu.accounting._program import ModelCopy, Program, has_graph
-from hybrid_lmu.accounting.keras_layers import (
+from hybrid_lmu.accounting._keras_layers import (
     Call,
     check_known,
     is_known_layer,
@@ -36,6 +35,7 @@ from hybrid_lmu.accounting.keras_layers import (
     record,
     without_products,
 )
+from hybrid_lmu.accounting._program import ModelCopy, Program, has_graph
 from hybrid_lmu.codes import RAW, Code, coarsest, is_known
 
 _PRODUCTS = "products of two activations or with a constant"

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import hybrid_lmu
-import hybrid_lmu.accounting.keras_layers as rules
+import hybrid_lmu.accounting._keras_layers as rules
 from hybrid_lmu.accounting import activity_report, record_activity
 from tests.hybrid_lmu.accounting.accounting_helpers import X, rows
 

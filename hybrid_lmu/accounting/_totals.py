@@ -4,8 +4,7 @@ import keras
 import numpy as np
 
 from hybrid_lmu.accounting._items import ActivityItem, GatesItem, OutputItem, ProductItem
-from hybrid_lmu.accounting.bits import CountStatistics
-from hybrid_lmu.accounting.digits import signed_digits
+from hybrid_lmu.accounting._statistics import CountStatistics, signed_digits
 
 _TOLERANCE = 1e-3
 _LARGEST_RAW_CODE = 15

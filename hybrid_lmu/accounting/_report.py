@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hybrid_lmu.accounting._energy import PRESETS, baseline_energy, preset_energy
+from hybrid_lmu.accounting._footprint import footprint
 from hybrid_lmu.accounting._items import ActivityItem, GatesItem, OutputItem, ProductItem
 from hybrid_lmu.accounting._recording import recording_of
-from hybrid_lmu.accounting.energy import PRESETS, baseline_energy, preset_energy
-from hybrid_lmu.accounting.footprint import footprint
-from hybrid_lmu.accounting.table import summary
-from hybrid_lmu.accounting.totals import TOTALS, check_grid, valid_steps
+from hybrid_lmu.accounting._table import summary
+from hybrid_lmu.accounting._totals import TOTALS, check_grid, valid_steps
 
 _COUNTS = ("dense_macs", "effective_macs", "effective_acs", "strict_acs", "graded_acs",
            "additions", "bit_operations")  # fmt: skip
@@ -193,7 +193,7 @@ class ActivityReport:
 
     Attributes:
         samples, timesteps: size of the data; the longest sequence.
-        activities: one dictionary per quantized activity (see `hybrid_lmu.accounting.bits`).
+        activities: one dictionary per quantized activity (see `hybrid_lmu.accounting._statistics`).
         products: one dictionary per weight tensor and kind of input, plus gates.
         totals: sums of the products, and means over the quantized activities (None without any):
             each activity weighs the same.
