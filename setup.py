@@ -38,11 +38,14 @@ setup(
         "test": [
             *TRAIN,
             "jax>=0.4.34",
+            "psutil>=5.9",  # the memory of many reports
             "pytest>=8",
             "pytest-xdist>=3.5",
             "hypothesis>=6.100",
             "ruff>=0.9",
+            "sybil>=9",  # runs the code in the documents
         ],
+        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.30"],
     },
     classifiers=[
         "License :: OSI Approved :: MIT License",

@@ -1,4 +1,6 @@
-"""Reports and measurements: `python -m evaluation RUN...`, `python -m evaluation.benchmark`.
+"""Reports and measurements of trained models: `python -m evaluation --help` lists the verbs.
 
-Used from a checkout, not installed. Imports point one way: evaluation, training, hybrid_lmu.
+Used from a checkout, not installed. Imports point one way: evaluation, training, hybrid_lmu. The
+modules beside this one are shared by the wings, which are the folders; a wing imports shared
+modules and its own, `committed` also `conversion`, and `speed` also `peers`.
 """

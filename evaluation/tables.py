@@ -1,20 +1,106 @@
-"""Tables of the report, as data: a title, column heads, rows of text, a note for the reader."""
+"""Tables as data: columns, rows of texts, a title and a note; and the texts of single values."""
 
 import dataclasses
+import html
+from collections.abc import Iterable, Sequence
+
+from training.summary import si
+
+NOTHING = "–"
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    title: str
-    columns: tuple
-    rows: list
+    """A table that renders as text, Markdown and HTML.
+
+    Args:
+        columns: heads of the columns.
+        rows: one sequence of texts a row, as long as `columns`.
+        title: a line above the table; "" for none.
+        note: a line for the reader below the table; "" for none.
+
+    Raises:
+        ValueError: if a row has more or fewer cells than there are columns.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
     note: str = ""
 
+    def __post_init__(self):
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"a row must have {len(self.columns)} cells, one a column; received: {row}"
+                )
 
-def number(value, digits=3):
-    """Text of a number: thousands separated, small ones with significant digits, dash if absent."""
+    def text(self) -> str:
+        """Aligned text: columns of words to the left, columns of numbers to the right."""
+        lines = [self.columns, *self.rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
+        left = self._word_columns()
+
+        def aligned(line):
+            cells = (
+                cell.ljust(width) if words else cell.rjust(width)
+                for cell, width, words in zip(line, widths, left, strict=True)
+            )
+            return "  ".join(cells).rstrip()
+
+        above, below = ([part] if part else [] for part in (self.title, self.note))
+        return "\n".join([*above, *map(aligned, lines), *below])
+
+    def markdown(self) -> str:
+        """Markdown of columns and rows alone."""
+        lines = (f"| {' | '.join(line)} |" for line in (self.columns, *self.rows))
+        head, *body = lines
+        return "\n".join([head, "|" + "---|" * len(self.columns), *body])
+
+    def html(self) -> str:
+        """HTML with title and note, "" of a table without rows."""
+        if not self.rows:
+            return ""
+        left = self._word_columns()
+
+        def cells(tag, line):
+            return "".join(
+                f"<{tag}{_classes(text, words)}>{html.escape(text)}</{tag}>"
+                for text, words in zip(line, left, strict=True)
+            )
+
+        body = "".join(
+            f"<tr{' class=sum' if row[0] == 'sum' else ''}>{cells('td', row)}</tr>"
+            for row in self.rows
+        )
+        above = f"<h3>{html.escape(self.title)}</h3>" if self.title else ""
+        below = f'<p class="note">{html.escape(self.note)}</p>' if self.note else ""
+        return (
+            f'{above}<div class="scroll"><table><thead><tr>{cells("th", self.columns)}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>{below}"
+        )
+
+    def _word_columns(self):
+        """For each column, whether any cell is neither empty nor a number."""
+        return [
+            i == 0 or any(row[i] and not _numeric(row[i]) for row in self.rows)
+            for i in range(len(self.columns))
+        ]
+
+
+def _numeric(text):
+    return text[0] in "0123456789-–+.[>"
+
+
+def _classes(text, words):
+    names = (["text"] if words else []) + (["wide"] if len(text) > 48 else [])
+    return f' class="{" ".join(names)}"' if names else ""
+
+
+def number(value: float | str | None, digits: int = 3) -> str:
+    """Text of a number: thousands separated, small ones with `digits` digits, a dash for None."""
     if value is None:
-        return "–"
+        return NOTHING
     if isinstance(value, str):
         return value
     if float(value).is_integer() and abs(value) < 1e15:
@@ -24,141 +110,50 @@ def number(value, digits=3):
     return f"{value:.{digits}g}"
 
 
-def joules(value):
-    """Text of an energy with a unit between pJ and J."""
-    if value is None:
-        return "–"
-    for scale, unit in ((1, "J"), (1e-3, "mJ"), (1e-6, "µJ"), (1e-9, "nJ")):
-        if abs(value) >= scale:
-            return f"{value / scale:.3g} {unit}"
-    return f"{value / 1e-12:.3g} pJ"
+def joules(*values: float | None) -> str:
+    """Energies with SI prefixes, separated by slashes; a dash for None."""
+    return " / ".join(NOTHING if value is None else si(value, "J") for value in values)
 
 
-def percent(value):
-    return "–" if value is None else f"{100 * value:.1f} %"
+def percent(value: float | None, digits: int = 1) -> str:
+    """Text of a share in percent, a dash for None."""
+    return NOTHING if value is None else f"{100 * value:.{digits}f} %"
 
 
-def resolution(value):
-    """Text of a resolution: one number, a range for one per neuron, a dash for non-spiking."""
-    if isinstance(value, list | tuple):
-        low, high = min(value), max(value)
-        return number(low) if low == high else f"{number(low)} to {number(high)}"
-    return number(value)
+def metric_of(score: dict) -> str:
+    """The key of the score in a record of `training.scores`: "accuracy" or "nrmse"."""
+    return "accuracy" if "accuracy" in score else "nrmse"
 
 
-def activities(run):
-    """One row a quantized activity."""
-    rows = [
-        (
-            a["name"],
-            resolution(a.get("resolution")),
-            number(a.get("neurons")),
-            *(
-                number(a.get(k))
-                for k in ("provisioned_bits", "activity_bits", "significant_bits", "entropy_bits")
-            ),
-            percent(a.get("share_of_zeros")),
-            number(a.get("mean_abs_count")),
-            f"{number(a.get('count_min'))} to {number(a.get('count_max'))}",
-        )
-        for a in run.activity.get("activities", [])
-    ]
-    return Table(
-        "Activities",
-        (
-            "activity",
-            "resolution",
-            "neurons",
-            "provisioned bits",
-            "activity bits",
-            "significant bits",
-            "entropy bits",
-            "zeros",
-            "mean |count|",
-            "counts",
-        ),
-        rows,
-        "Activity bits: log2(range + 1) per neuron, averaged. Significant bits: mean bit length of "
-        "|count|, 0 for a zero. Entropy: bits per neuron and step.",
-    )
+def score_value(value: float, metric: str) -> str:
+    """An accuracy in percent with 2 digits, or an NRMSE with 4."""
+    return f"{100 * value:.2f}" if metric == "accuracy" else f"{value:.4f}"
 
 
-def products(run):
-    """One row a weight tensor (and element-wise products), then their sums."""
-    keys = ("weights", "dense_macs", "effective_macs", "effective_acs", "strict_acs", "graded_acs")
-    listed = run.activity.get("products", [])
-    rows = [
-        (
-            p["name"],
-            p.get("kind", ""),
-            resolution(p.get("input_resolution")),
-            *(number(p.get(k)) for k in keys),
-        )
-        for p in listed
-    ]
-    if listed:
-        sums = (sum(p.get(k) or 0 for p in listed) for k in keys)
-        rows.append(("sum", "", "", *(number(s) for s in sums)))
-    return Table(
-        "Products",
-        (
-            "product",
-            "kind",
-            "input resolution",
-            "weights",
-            "dense MACs",
-            "effective MACs",
-            "effective ACs",
-            "strict ACs",
-            "graded ACs",
-        ),
-        rows,
-        f"Operations {run.activity.get('unit', 'per sample (whole sequence)')}, "
-        f"{number(run.activity.get('timesteps'))} steps, mean of "
-        f"{number(run.activity.get('samples'))} samples. Biases and activation functions excluded.",
-    )
+def score_text(score: dict) -> str:
+    """The score with its 95 % interval: "98.10 [97.80, 98.40]"."""
+    metric = metric_of(score)
+    middle, low, high = (score_value(v, metric) for v in (score[metric], *score["interval"]))
+    return f"{middle} [{low}, {high}]"
 
 
-def energy(run):
-    """One row an energy preset, with its process node, precision and source."""
-    rows = [
-        (
-            e["preset"],
-            f"{number(e.get('process_nm'))} nm" if e.get("process_nm") else "–",
-            e.get("precision") or "–",
-            joules(e.get("compute_joules")),
-            joules(e.get("memory_joules")),
-            joules(e.get("total_joules")),
-            e.get("source", ""),
-        )
-        for e in run.activity.get("energy", [])
-    ]
-    return Table(
-        "Energy per sample",
-        ("preset", "process", "precision", "compute", "memory", "total", "source"),
-        rows,
-        "Estimates from published constants, not measurements. A dash: no such part in the preset.",
-    )
+def ratio_text(ratio: dict) -> str:
+    """Median and quartiles of a ratio: "0.5 [0.48, 0.52]"."""
+    return "{median:.3g} [{low:.3g}, {high:.3g}]".format(**ratio)
 
 
-def environment(run):
-    """Facts of the run: where, when and with which versions it was made, and its options."""
-    facts = run.metrics.get("environment") or {}
-    rows = []
-    for key, value in facts.items():
-        if isinstance(value, dict):
-            rows += [(k.replace("_", "-"), str(v)) for k, v in value.items() if v is not None]
+def short_commit(commit: str | None) -> str:
+    """A whole commit cut to 7 digits, with what follows it, such as "-dirty"."""
+    name, dash, rest = str(commit).partition("-")
+    return f"{name[:7]}{dash}{rest}" if len(name) == 40 else str(commit)
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Text of integers as --seeds takes it: [0, 1, 2, 5] -> "0-2 5"."""
+    parts = []
+    for n in sorted(set(numbers)):
+        if parts and parts[-1][1] == n - 1:
+            parts[-1][1] = n
         else:
-            rows.append((key, str(value)))
-    for key in ("units", "parameters", "non_trainable"):
-        if run.metrics.get(key) is not None:
-            rows.append((key.replace("_", "-"), number(run.metrics[key])))
-    if run.metrics.get("best_epoch") is not None:
-        rows.append(("best epoch", number(run.metrics["best_epoch"] + 1)))
-    if run.metrics.get("seconds") is not None:
-        rows.append(("training time", f"{run.metrics['seconds']:,.0f} s"))
-    return Table("Environment", ("fact", "value"), rows)
-
-
-def options(run):
-    return Table("Options", ("option", "value"), [(k, str(v)) for k, v in run.config.items()])
+            parts.append([n, n])
+    return " ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)

@@ -4,23 +4,25 @@ from hybrid_lmu import conversion, local_learning, neurons, weights
 from hybrid_lmu.accounting import ActivityReport, activity_report, record_activity
 from hybrid_lmu.cells._hybrid_cell import HybridCell
 from hybrid_lmu.cells._rnn import HybridRNN
-from hybrid_lmu.layers._each_step import EachStep
-from hybrid_lmu.layers._full_simulation import full_simulation
-from hybrid_lmu.layers._readout import LeakyAverage
+from hybrid_lmu.layers import EachStep, LeakyAverage, full_simulation
 from hybrid_lmu.lmu._cell import HybridLMUCell
 from hybrid_lmu.lmu._layer import HybridLMU
 from hybrid_lmu.memory._discrete_system import DiscreteSystem
 from hybrid_lmu.memory._memory import LegendreMemory, LegendreMemoryCell
-from hybrid_lmu.quantizers._layer import SigmaDelta
-from hybrid_lmu.quantizers._memoryless import RoundingQuantizer, StochasticQuantizer
-from hybrid_lmu.quantizers._sigma_delta import SigmaDeltaQuantizer
-from hybrid_lmu.schedules._anneal import (
+from hybrid_lmu.quantizers import (
+    Quantizer,
+    RoundingQuantizer,
+    SigmaDelta,
+    SigmaDeltaQuantizer,
+    StochasticQuantizer,
+)
+from hybrid_lmu.schedules import (
     AnnealResolution,
+    BitBudget,
     GeometricDecay,
     ScheduledVariable,
     resolution_variables,
 )
-from hybrid_lmu.schedules._bit_budget import BitBudget
 
 __version__ = "0.1.0"
 
@@ -40,6 +42,7 @@ __all__ = [
     "LeakyAverage",
     "LegendreMemory",
     "LegendreMemoryCell",
+    "Quantizer",
     "ScheduledVariable",
     "RoundingQuantizer",
     "SigmaDelta",

@@ -1,9 +1,11 @@
-"""BiSNN experiments: one network, three learning rules, the recipe of each on each task.
+"""BiSNN experiments: one network, three learning rules.
 
-What was tried for the recipes stands in evaluation/results/README.md.
+The tasks with `spike_recipes` (`training.tasks`) are those of this experiment.
+evaluation/results/README.md lists what was tried for the recipes.
 """
 
-import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,73 +17,40 @@ from hybrid_lmu.local_learning import (
     StraightThroughRule,
 )
 from training import tasks
-from training.tasks import Split, TaskData, nmnist
+from training.tasks import SPIKE_TASKS, TASKS, TaskData
 
 RULES = {
     "full-precision": FullPrecisionRule,
     "straight-through": StraightThroughRule,
     "bayesian": BayesianRule,
 }
-
-# "*": what all rules of a task share; "rule": the arguments of the rule's class. Rates are large
-# because gradients are means over the batch and small by the factors of a layer.
-RECIPES = {
-    "two-moons": {
-        "*": dict(hidden=(256, 256), burn_in=10, batch_size=40, epochs=300),
-        "full-precision": dict(learning_rate=0.1, rule={}),
-        "straight-through": dict(learning_rate=100.0, rule=dict(clip=30.0)),
-        "bayesian": dict(learning_rate=50.0, rule=dict(temperature=0.1, rho=1e-6)),
-    },
-    "bisnn-1d": {
-        "*": dict(hidden=(128, 128), burn_in=10, batch_size=30, epochs=600),
-        "full-precision": dict(learning_rate=3.0, rule=dict(initial_latent=0.5)),
-        "straight-through": dict(learning_rate=1.0, rule={}),
-        "bayesian": dict(learning_rate=300.0, rule=dict(temperature=0.3, rho=1e-6)),
-    },
-    "nmnist": {
-        "*": dict(hidden=(512, 512), burn_in=10, batch_size=50, epochs=50),
-        "full-precision": dict(learning_rate=1.0, rule=dict(initial_latent=0.3)),
-        "straight-through": dict(learning_rate=50.0, rule=dict(initial_latent=1.0)),
-        "bayesian": dict(
-            learning_rate=10.0, rule=dict(temperature=0.5, rho=1e-7, initial_latent=1.0)
-        ),
-    },
-}
+# Learning rates are large: gradients are means over the batch, and small by the factors of a layer.
+RECIPES = {name: TASKS[name].spike_recipes for name in SPIKE_TASKS}
 
 
-# Of N-MNIST: 50 steps of 6.4 ms are five time constants of a membrane; 2 x 2 pixels as one.
-NMNIST = dict(steps=50, factor=2, augment=False)
-
-
-def load(task: str, data_dir=None) -> TaskData:
+def load(task: str, data_dir: Path | None = None) -> TaskData:
     """The data of a task of `RECIPES`, as spikes [N, T, F].
 
-    N-MNIST: [N, 50, 578], 1 where a pixel of 17 x 17 saw an event of a polarity within a step of
-    6.4 ms, whatever their number.
+    DataNotFound: no data; the message says how to get them.
     """
-    if task != "nmnist":
-        return tasks.load_task(task, data_dir)
-    data = nmnist.load(data_dir, **NMNIST)
-    splits = {}
-    for part in ("train", "validation", "test"):
-        x, y = getattr(data, part).x, getattr(data, part).y
-        splits[part] = Split((x > 0).astype("uint8").reshape(*x.shape[:2], -1), y)
-    return dataclasses.replace(data, **splits).check()
+    _check_known("task", task, RECIPES)
+    load_spikes = TASKS[task].load_spikes
+    return load_spikes(data_dir).check() if load_spikes else tasks.load_task(task, data_dir)
 
 
 def recipe(task: str, rule: str) -> dict:
     """The recipe of a rule on a task; ValueError for unknown names."""
-    for name, value, known in (("task", task, RECIPES), ("rule", rule, RULES)):
-        if value not in known:
-            raise ValueError(f"`{name}` must be one of {', '.join(known)}; received: {value!r}")
+    _check_known("task", task, RECIPES)
+    _check_known("rule", rule, RULES)
     return {**RECIPES[task]["*"], **RECIPES[task][rule]}
 
 
-def make_network(data: TaskData, rule: str, recipe: dict, seed: int) -> LocalSpikingNetwork:
+def make_network(data: TaskData, rule: str, recipe: Mapping, seed: int) -> LocalSpikingNetwork:
     """A compiled network for a task with one label or target a sequence.
 
-    One output with a binary cross entropy for two classes, else one a class; the smooth L1 loss
-    for regression. The learning rate falls to 0 along a cosine over all batches.
+    Two classes have one output with a binary cross entropy; more classes have one output each. A
+    regression has the smooth L1 loss. The learning rate falls to 0 along a cosine over all
+    batches.
     """
     if data.per_step:
         raise ValueError(
@@ -105,8 +74,19 @@ def make_network(data: TaskData, rule: str, recipe: dict, seed: int) -> LocalSpi
     return network
 
 
-def train(data: TaskData, rule: str, recipe: dict, seed: int, callbacks=()) -> tuple:
-    """``(network, history)`` after all epochs; `seed` sets weights, draws and order of samples."""
+def train(
+    data: TaskData,
+    rule: str,
+    recipe: Mapping,
+    seed: int,
+    *,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+) -> tuple[LocalSpikingNetwork, dict[str, list[float]]]:
+    """``(network, history)`` after all epochs; `seed` sets weights, draws and order of samples.
+
+    Keras shuffles the arrays and keeps the last incomplete batch: the data sets are small, so
+    `training.fit`, whose batches are all of one size, does not fit here.
+    """
     keras.utils.set_random_seed(seed)
     network = make_network(data, rule, recipe, seed)
     history = network.fit(
@@ -117,7 +97,12 @@ def train(data: TaskData, rule: str, recipe: dict, seed: int, callbacks=()) -> t
 
 
 def class_probabilities(outputs: np.ndarray) -> np.ndarray:
-    """[..., classes] from the outputs of a network, [..., 1] for two classes."""
+    """[..., classes] from the outputs of a network, which are [..., 1] for two classes."""
     if outputs.shape[-1] > 1:
         return outputs
     return np.concatenate([1 - outputs, outputs], axis=-1)
+
+
+def _check_known(name, value, known):
+    if value not in known:
+        raise ValueError(f"`{name}` must be one of {', '.join(known)}; received: {value!r}")

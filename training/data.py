@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from training.tasks import Split
+
 
 def epoch_order(size: int, seed: int, epoch: int) -> np.ndarray:
     """Permutation of `range(size)` for `epoch`: no state to save, nothing to replay."""
@@ -20,7 +22,7 @@ class EpochBatches(keras.utils.PyDataset):
     them would be off by one.
     """
 
-    def __init__(self, split, batch_size: int, seed: int):
+    def __init__(self, split: Split, batch_size: int, seed: int) -> None:
         super().__init__(workers=1, use_multiprocessing=False)
         if len(split) < batch_size:
             raise ValueError(

@@ -31,7 +31,7 @@ import functools
 from training.errors import TrainingError
 
 
-def device_scope(devices: int):
+def device_scope(devices: int) -> contextlib.AbstractContextManager:
     """Context manager to build and compile a model in, so that `fit` uses `devices` devices.
 
     Raises TrainingError if the backend has no way to, or there are too few devices.

@@ -14,4 +14,4 @@ class RunFolderError(TrainingError):
 
 
 class BrokenData(TrainingError):
-    """A data file is truncated, of another format, or holds what it cannot hold."""
+    """A data file is truncated, of another format, or holds values that are impossible."""

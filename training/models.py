@@ -5,9 +5,10 @@ import numpy as np
 
 import hybrid_lmu
 from training.config import HYBRID_LMUS, WEIGHTS, RunConfig
+from training.tasks import TaskData
 
 
-def build_model(config: RunConfig, task, units: int) -> keras.Model:
+def build_model(config: RunConfig, task: TaskData, units: int) -> keras.Model:
     """``[T, F] -> core -> Dense(outputs)``; logits of the last step, or of every step.
 
     The readout is float32 under mixed precision. Every layer gets its own seed derived from
@@ -32,7 +33,7 @@ def build_model(config: RunConfig, task, units: int) -> keras.Model:
     return _low_bit(config, keras.Model(inputs, _readout(config, task, hidden), name=name))
 
 
-def spiking_cnn(config, task, channels):
+def spiking_cnn(config: RunConfig, task: TaskData, channels: int) -> keras.Model:
     """Images a step -> two convolutions with LIF neurons -> logits, their mean over all steps.
 
     [T, H, W, C] -> Conv 5x5/2 (channels) -> LIF -> Conv 3x3 (2 channels) -> AveragePooling 2x2 ->
@@ -81,7 +82,7 @@ def _low_bit(config, model):
     return hybrid_lmu.weights.quantize_weights(model, rule, rule, **exempt)
 
 
-def weight_rule(config):
+def weight_rule(config: RunConfig):
     """The rule of the kernels."""
     others = {
         "scaled": hybrid_lmu.weights.ScaledBinary,
@@ -100,7 +101,7 @@ def weight_rule(config):
     )
 
 
-def level_step(config):
+def level_step(config: RunConfig) -> int:
     """The distance between neighbouring levels of the kernels."""
     levels = WEIGHTS[config.weights]
     return levels[1] - levels[0]
@@ -124,7 +125,7 @@ def _readout(config, task, hidden):
     return logits
 
 
-def solve_units(config: RunConfig, task) -> int:
+def solve_units(config: RunConfig, task: TaskData) -> int:
     """Units that bring the model nearest to `config.parameters` trainable parameters.
 
     The count of every model here is a polynomial of degree 2 in its units, so counts at 2, 3

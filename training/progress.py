@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import TextIO
 
 import keras
 
@@ -20,7 +21,14 @@ class ProgressLine(keras.callbacks.Callback):
         stream: where to write. Default: standard output.
     """
 
-    def __init__(self, label, epochs, steps, score=None, stream=None):
+    def __init__(
+        self,
+        label: str,
+        epochs: int,
+        steps: int,
+        score: str | None = None,
+        stream: TextIO | None = None,
+    ) -> None:
         super().__init__()
         self.label, self.epochs, self.steps, self.score = label, epochs, steps, score
         self.stream = stream or sys.stdout

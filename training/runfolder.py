@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ FILES = ("metrics.json", *CHECKPOINTS, "best.keras", "history.json", "config.jso
 class RunFolder:
     """Reads and writes one run folder; RunFolderError says what is wrong and what to do."""
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
     @property
@@ -33,6 +34,7 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
+        """Whether metrics.json is there, which is written last."""
         return (self.path / "metrics.json").exists()
 
     def check(self, config: dict, resume: bool, overwrite: bool) -> None:
@@ -82,15 +84,17 @@ class RunFolder:
             finally:
                 temporary.unlink(missing_ok=True)
 
-    def write_json(self, name: str, content) -> None:
+    def write_json(self, name: str, content: object) -> None:
+        """Write a file of JSON content."""
         text = _json_bytes(content)
         self._write(name, lambda file: file.write(text))
 
-    def read_json(self, name: str):
+    def read_json(self, name: str) -> object:
+        """The content of a JSON file."""
         with self._readable(name):
             return json.loads((self.path / name).read_text())
 
-    def write_model(self, name: str, model) -> None:
+    def write_model(self, name: str, model: "keras.Model") -> None:  # noqa: F821
         """Save a whole Keras model (it wants a path that ends in .keras)."""
         temporary = self.path / f"tmp-{os.getpid()}-{name}"
         with self._writable(name):
@@ -103,7 +107,8 @@ class RunFolder:
             finally:
                 temporary.unlink(missing_ok=True)
 
-    def read_model(self, name: str):
+    def read_model(self, name: str) -> "keras.Model":  # noqa: F821
+        """Load a Keras model, not compiled."""
         import keras
 
         with self._readable(name):
@@ -115,7 +120,9 @@ class RunFolder:
         name = CHECKPOINTS[state["epoch"] % 2]
         self._write(name, lambda file: np.savez(file, state=packed, **arrays))
 
-    def read_checkpoint(self, warn=print):
+    def read_checkpoint(
+        self, warn: Callable[[str], object] = print
+    ) -> tuple[dict, dict[str, np.ndarray]] | None:
         """(state, arrays) of the newest readable checkpoint, None if there is none.
 
         An unreadable one is reported to `warn` and the other used; RunFolderError if that leaves
@@ -140,6 +147,7 @@ class RunFolder:
         return max(found, key=lambda pair: pair[0]["epoch"], default=None)
 
     def remove_checkpoints(self) -> None:
+        """Remove the files that only a resumed run needs."""
         with self._writable("the checkpoints"):
             for name in CHECKPOINTS:
                 (self.path / name).unlink(missing_ok=True)

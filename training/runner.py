@@ -1,27 +1,33 @@
 """Train one model on one task with one seed, judge it, write its run folder."""
 
+from collections.abc import Callable
+from typing import TextIO, TypeVar
+
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 import hybrid_lmu
-from hybrid_lmu import weights
-from hybrid_lmu._internal.traversal import all_layers
+from hybrid_lmu import full_simulation, weights
 from hybrid_lmu.accounting import activity_report
+from training._recorder import EpochRecorder, restore
 from training.config import RunConfig
-from training.data import EpochBatches, SetEpoch
+from training.data import EpochBatches
 from training.distribution import device_scope
 from training.environment import describe_environment
+from training.fit import fit, make_loss, make_metrics, make_optimizer
 from training.models import build_model, count_parameters, solve_units, uses_keras_lmu
 from training.progress import ProgressLine
-from training.recorder import EpochRecorder, restore
 from training.runfolder import RunFolder
 from training.schedule import annealing, first_final_epoch
 from training.scores import evaluate
+from training.tasks import TaskData
 
 NON_SPIKING_RESOLUTION = 2.0**20
+T = TypeVar("T")
 
 
-def check_run(config: RunConfig, task) -> None:
+def check_run(config: RunConfig, task: TaskData) -> None:
     """Find out cheaply, without writing anything, what would stop `run`.
 
     ValueError: more samples a batch than training samples, or fewer parameters than one unit has.
@@ -37,7 +43,14 @@ def check_run(config: RunConfig, task) -> None:
         keras.config.set_dtype_policy("float32")
 
 
-def run(config: RunConfig, task, folder: RunFolder, stream=None, label=None) -> dict:
+def run(
+    config: RunConfig,
+    task: TaskData,
+    folder: RunFolder,
+    *,
+    stream: TextIO | None = None,
+    label: str | None = None,
+) -> dict:
     """Train, or go on from the folder's checkpoint, and return the content of metrics.json.
 
     `folder` is prepared (`RunFolder.prepare`). Training is a pure function of `config` and
@@ -84,14 +97,12 @@ def _train(config, task, units, folder, stream, label):
         model = compiled_model(config, task, units, steps)
         recorder = EpochRecorder(folder, task, config, first_final_epoch(config, len(batches)))
         start = restore(model, recorder, folder)
-        model.fit(
+        fit(
+            model,
             batches,
             initial_epoch=start,
             epochs=config.epochs,
-            shuffle=False,  # EpochBatches does it
-            verbose=0,
             callbacks=[
-                SetEpoch(batches),
                 *annealing(config, len(batches), task.train.x),
                 recorder,
                 ProgressLine(label, config.epochs, len(batches), recorder.score_key, stream),
@@ -100,49 +111,16 @@ def _train(config, task, units, folder, stream, label):
     return recorder
 
 
-def compiled_model(config: RunConfig, task, units: int, steps: int) -> keras.Model:
+def compiled_model(config: RunConfig, task: TaskData, units: int, steps: int) -> keras.Model:
     """A new model, ready to be trained for that many steps."""
     model = build_model(config, task, units)
     model.compile(
         optimizer=make_optimizer(config, steps),
         loss=make_loss(task),
-        weighted_metrics=_metrics(task),
+        weighted_metrics=make_metrics(task),
         jit_compile={"auto": "auto", "on": True, "off": False}[config.jit],
     )
     return model
-
-
-def make_optimizer(config: RunConfig, steps: int) -> keras.optimizers.Optimizer:
-    """The optimizer of a run of that many training steps."""
-    kinds = {
-        "adam": keras.optimizers.Adam,
-        "adamw": keras.optimizers.AdamW,
-        "rmsprop": keras.optimizers.RMSprop,
-        "sgd": keras.optimizers.SGD,
-    }
-    rate = config.learning_rate
-    if config.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, steps)
-    optimizer = kinds[config.optimizer](learning_rate=rate, global_clipnorm=config.clip_norm)
-    if config.optimizer == "adamw":  # scales of low-bit weights have no decay
-        optimizer.exclude_from_weight_decay(var_names=["log_alpha", "log_beta"])
-    return optimizer
-
-
-def make_loss(task, from_logits: bool = True) -> keras.losses.Loss:
-    """The loss of a task, for a model that puts out logits, or else probabilities."""
-    # "mean_with_sample_weight": steps of weight 0 do not dilute the mean.
-    if task.kind == "classes":
-        return keras.losses.SparseCategoricalCrossentropy(
-            from_logits=from_logits, reduction="mean_with_sample_weight"
-        )
-    return keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")
-
-
-def _metrics(task):
-    if task.kind == "classes":
-        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
-    return []
 
 
 def _judge(config, task, units, folder, recorder):
@@ -150,7 +128,7 @@ def _judge(config, task, units, folder, recorder):
     keras.utils.set_random_seed(config.seed)  # the same draws whether or not it was resumed
     model = folder.read_model("best.keras")
 
-    def score(split):
+    def score(model, split):
         return evaluate(model, split, task.kind, config.batch_size)
 
     metrics = {
@@ -158,7 +136,7 @@ def _judge(config, task, units, folder, recorder):
         "model": config.model,
         "implementation": implementation(config),
         "seed": config.seed,
-        "validation": score(task.validation),
+        "validation": score(model, task.validation),
         "best_epoch": recorder.best["epoch"],
         "units": units,
         "parameters": count_parameters(model),
@@ -166,16 +144,16 @@ def _judge(config, task, units, folder, recorder):
     }
     if config.is_hybrid:
         metrics["non_spiking_test"] = at_resolutions(
-            model, lambda: score(task.test), NON_SPIKING_RESOLUTION
+            model, lambda: score(model, task.test), NON_SPIKING_RESOLUTION
         )
-    simulate_every_step(model)  # the test counts every step, however it was trained
-    metrics["test"] = score(task.test)
+    # The test counts every step, however the model was trained.
+    model = full_simulation(model, every_layer=False)
+    metrics["test"] = score(model, task.test)
     report = activity_report(
         model, task.test.x[: config.report_samples], batch_size=config.batch_size
     )
     if config.weights != "full" and config.weight_rule == "sigmoids":
-        soft = weights.with_inference(model, "soft")
-        metrics["soft_test"] = evaluate(soft, task.test, task.kind, config.batch_size)
+        metrics["soft_test"] = score(weights.with_inference(model, "soft"), task.test)
         metrics["between_levels"] = weights.between_levels(model)
     return {
         **metrics,
@@ -187,19 +165,10 @@ def _judge(config, task, units, folder, recorder):
     }
 
 
-def simulate_every_step(model) -> bool:
-    """Have the model compute all steps where it computes the last one alone; whether it can."""
-    layers = [layer for layer in all_layers(model) if isinstance(layer, hybrid_lmu.HybridLMU)]
-    for layer in layers:
-        layer.simulation = "full"
-    model.make_predict_function(force=True)  # the compiled one keeps the earlier choice
-    return bool(layers)
+def at_resolutions(model: keras.Model, function: Callable[[], T], resolutions: ArrayLike) -> T:
+    """Return ``function()``, called while the model has other resolutions.
 
-
-def at_resolutions(model, function, resolutions):
-    """function() with other resolutions for the time of the call.
-
-    `resolutions`: one number for all, or one a resolution variable, in the model's order.
+    `resolutions`: one number for all resolution variables, or one for each, in the model's order.
     """
     variables = list(hybrid_lmu.resolution_variables(model).values())
     before = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]

@@ -86,7 +86,9 @@ def _temperature(config, steps_per_epoch):
 def _budgets(config, steps, x):
     def budget(bits, name="*", log_name="activity_bits"):
         falling = _linear(config.start_bits, bits, steps)
-        return hybrid_lmu.BitBudget(falling, x, config.batch_size, name, log_name)
+        return hybrid_lmu.BitBudget(
+            falling, x, batch_size=config.batch_size, name=name, log_name=log_name
+        )
 
     if config.bit_budget is not None:
         return [budget(config.bit_budget)]

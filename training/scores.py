@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 
+from training.tasks import Split
+
 Z95 = 1.959963984540054
 
 
-def predict(model, x: np.ndarray, batch_size: int) -> np.ndarray:
+def predict(model: "keras.Model", x: np.ndarray, batch_size: int) -> np.ndarray:  # noqa: F821
     """`model.predict` in batches of one size: the last one is filled up and cut again.
 
     One shape means one trace or compilation, and an equal share for each of several devices.
@@ -17,7 +19,13 @@ def predict(model, x: np.ndarray, batch_size: int) -> np.ndarray:
     return model.predict(padded, batch_size=batch_size, verbose=0)[: len(x)]
 
 
-def evaluate(model, split, kind: str, batch_size: int, logits: bool = True) -> dict:
+def evaluate(
+    model: "keras.Model",  # noqa: F821
+    split: Split,
+    kind: str,
+    batch_size: int,
+    logits: bool = True,
+) -> dict:
     """Score of `model` on `split`; see `score_classes` and `score_regression`.
 
     `logits`: whether a classifier puts out logits, or probabilities.
@@ -29,7 +37,7 @@ def evaluate(model, split, kind: str, batch_size: int, logits: bool = True) -> d
     return score_regression(outputs, split.y)
 
 
-def score_classes(logits: np.ndarray, labels: np.ndarray, weight=None) -> dict:
+def score_classes(logits: np.ndarray, labels: np.ndarray, weight: np.ndarray | None = None) -> dict:
     """{"loss", "accuracy", "interval": [low, high], "n"} from logits [N(, T), K].
 
     Steps of weight 0 do not count; `n` is the number of labels that do. The interval is

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 
 from training.distribution import virtual_tensorflow_cpus
 from training.errors import TrainingError
@@ -53,7 +54,7 @@ def describe_engine() -> str:
 
 
 @contextlib.contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
     """Hold back what C++ libraries write to standard error; show it if an exception ends it."""
     sys.stderr.flush()
     try:

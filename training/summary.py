@@ -20,6 +20,12 @@ def summary_table(runs: list[dict]) -> str:
     with several seeds get one more row with the mean over seeds and, in place of the interval,
     the standard deviation between them. ValueError if `runs` is empty.
     """
+    header, rows, legend = summary_rows(runs)
+    return "\n".join([*_grid(header, rows), "", *legend])
+
+
+def summary_rows(runs: list[dict]) -> tuple[list[str], list[list[str]], list[str]]:
+    """Header, rows and lines of the legend of `summary_table`, each cell a text."""
     if not runs:
         raise ValueError("`runs` must have at least 1 metrics dict; received: 0")
     tasks = list(dict.fromkeys(run["task"] for run in runs))
@@ -31,7 +37,7 @@ def summary_table(runs: list[dict]) -> str:
         if len(tasks) > 1:
             rows.append([task] + [""] * (len(header) - 1))
         rows += _task_rows([run for run in runs if run["task"] == task], several_seeds)
-    return "\n".join([*_grid(header, rows), "", *_legend(runs, several_seeds)])
+    return header, rows, _legend(runs, several_seeds)
 
 
 def _task_rows(runs, several_seeds):

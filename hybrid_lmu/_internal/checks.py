@@ -3,6 +3,7 @@
 import numbers
 
 import keras
+import numpy as np
 
 
 def check_rank(layer, shape, rank, expected, at_least=False):
@@ -125,3 +126,69 @@ def check_no_other(quantizer_name, quantizer, **others):
             f"`{quantizer_name}` takes the place of {', '.join(others)}; received it together with "
             f"{', '.join(received)}."
         )
+
+
+def check_positive_array(name: str, given, none_is: str) -> np.ndarray | None:
+    """Return a number, or one per neuron, as a float32 array; None stays None.
+
+    Args:
+        name: name of the argument.
+        given: a finite number > 0, a 1-D sequence of them, or None.
+        none_is: what None stands for, for the message.
+
+    Raises:
+        ValueError: if `given` is anything else.
+    """
+    if given is None:
+        return None
+    value = as_numbers(given, "float32")
+    known = value is not None and value.ndim <= 1 and value.size
+    if not known or not np.all(np.isfinite(value) & (value > 0)):
+        raise ValueError(
+            f"`{name}` must be a finite number > 0, a 1-D sequence of them (one per neuron), "
+            f"or None for {none_is}; received: {given!r}"
+        )
+    return value
+
+
+def check_not_negative(name: str, value: float) -> float:
+    """Return `value` as float; raise ValueError unless it is a finite number >= 0."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not 0 <= value < float("inf"):
+        raise ValueError(f"`{name}` must be a finite number >= 0; received: {value!r}")
+    return float(value)
+
+
+def check_positive_per_neuron(name: str, value) -> np.ndarray:
+    """Return a number, or one number per neuron, as a float64 array of rank 0 or 1.
+
+    Raises:
+        ValueError: if `value` is something else, empty, or has an entry that is not finite and > 0.
+    """
+    array = as_numbers(value)
+    wrong = array is None or array.ndim > 1 or not array.size
+    if wrong or not np.all(np.isfinite(array) & (array > 0)):
+        raise ValueError(
+            f"`{name}` must be a finite number > 0 or a 1-D sequence of them (one per neuron); "
+            f"received: {value!r}"
+        )
+    return array
+
+
+def check_entries(name: str, array: np.ndarray, input_shape: tuple) -> None:
+    """Raise ValueError if `array` has rank 1 and not one entry per neuron (last axis)."""
+    if array.ndim and len(array) != input_shape[-1]:
+        raise ValueError(
+            f"`{name}` must be a number or have one entry per neuron, {input_shape[-1]} for "
+            f"inputs of shape {tuple(input_shape)}; received {len(array)} entries."
+        )
+
+
+def as_numbers(value, dtype: str = "float64") -> np.ndarray | None:
+    """Return `value` as an array; None for text, a boolean, or what has no numbers."""
+    if isinstance(value, (bool, str)):
+        return None
+    try:
+        return np.asarray(value, dtype=dtype)
+    except (TypeError, ValueError):
+        return None

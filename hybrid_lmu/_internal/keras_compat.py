@@ -22,3 +22,48 @@ def set_untracked(layer: keras.layers.Layer, name: str, value) -> None:
 def mask_of(tensor):
     """Return the mask that Keras has attached to a symbolic tensor, or None."""
     return getattr(tensor, "_keras_mask", None)
+
+
+def operation_class(function, *args) -> type:
+    """Return the class of the operation that a function of Keras records for symbolic tensors.
+
+    Args:
+        function: a function such as `keras.ops.add`.
+        args: its arguments, at least one of them a `keras.KerasTensor`.
+    """
+    return type(function(*args)._keras_history.operation)
+
+
+# The classes of Keras's operations are private, so that their names stand for them here. A report
+# names an operation that is in none of these sets among the ones whose products are unknown.
+ACTIVATION_OPERATIONS = {
+    *("Relu", "Relu6", "Sigmoid", "Tanh", "Softplus", "Softsign", "Silu", "LogSigmoid"),
+    *("LeakyRelu", "HardSigmoid", "HardSilu", "Elu", "Selu", "Gelu", "Softmax", "LogSoftmax"),
+    *("Celu", "HardTanh", "TanhShrink", "HardShrink", "SoftShrink", "Threshold"),
+    *("SparseSigmoid", "SparsePlus", "Squareplus", "Sparsemax"),
+}
+MOVES_AND_SUMS = {
+    # Moves of entries.
+    *("Reshape", "Transpose", "Squeeze", "ExpandDims", "GetItem", "Concatenate", "Stack"),
+    *("Unstack", "Split", "Flip", "Roll", "Repeat", "Tile", "Pad", "BroadcastTo", "Ravel"),
+    *("Moveaxis", "Swapaxes", "Take", "TakeAlongAxis", "Slice", "SliceUpdate", "Rot90", "Copy"),
+    *("Append", "Cast", "StopGradient", "Where", "Triu", "Tril", "Vstack", "Hstack", "Sort"),
+    *("OneHot", "ZerosLike", "OnesLike", "FullLike"),
+    # Additions and averages.
+    *("Add", "Subtract", "Negative", "Sum", "Cumsum", "Diff", "Mean", "AveragePool"),
+    # Comparisons and functions of one number.
+    *("Max", "Min", "Maximum", "Minimum", "MaxPool", "Argmax", "Argmin", "Argsort", "TopK"),
+    *("Clip", "Abs", "Absolute", "Sign", "Equal", "NotEqual", "Greater", "GreaterEqual", "Less"),
+    *("LessEqual", "LogicalAnd", "LogicalOr", "LogicalNot", "LogicalXor", "Any", "All"),
+    *("Isnan", "Isinf", "Isfinite", "Round", "Floor", "Ceil", "Trunc", "CountNonzero"),
+    *("Exp", "Expm1", "Log", "Log1p", "Sqrt", "Rsqrt", "Sin", "Cos", "Sinh", "Cosh", "Erf"),
+}
+PRODUCT_OPERATIONS = {
+    *("Matmul", "Multiply", "Dot", "Tensordot", "Einsum", "Inner", "Outer", "Vdot", "Cross"),
+    *("Square", "Glu", "DotProductAttention", "Kron"),
+}
+
+
+def operation_name(operation) -> str:
+    """Return the name of the class of an operation of Keras, such as ``"Matmul"``."""
+    return type(operation).__name__

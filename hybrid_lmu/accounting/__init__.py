@@ -1,21 +1,15 @@
 """Accounting: bits of activities, products by kind, footprint and energy of any Keras model."""
 
-from hybrid_lmu.accounting import (  # noqa: F401 - they register their rules
-    converted,
-    low_bit,
-    spiking,
-)
-from hybrid_lmu.accounting.bits import CountStatistics
-from hybrid_lmu.accounting.cells import register_cell
-from hybrid_lmu.accounting.digits import digit_planes, signed_digits
-from hybrid_lmu.accounting.energy import PRESETS, EnergyPreset, register_preset
-from hybrid_lmu.accounting.layers import register_layer
-from hybrid_lmu.accounting.report import (
+from hybrid_lmu.accounting._energy import PRESETS, EnergyPreset, baseline_energy, register_preset
+from hybrid_lmu.accounting._keras_layers import record
+from hybrid_lmu.accounting._report import (
     Activity,
     ActivityReport,
     activity_report,
+    count_ranges,
     record_activity,
 )
+from hybrid_lmu.accounting._statistics import CountStatistics, digit_planes, signed_digits
 
 __all__ = [
     "PRESETS",
@@ -24,9 +18,10 @@ __all__ = [
     "CountStatistics",
     "EnergyPreset",
     "activity_report",
+    "baseline_energy",
+    "count_ranges",
+    "record",
     "record_activity",
-    "register_cell",
-    "register_layer",
     "register_preset",
     "digit_planes",
     "signed_digits",

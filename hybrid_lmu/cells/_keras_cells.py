@@ -145,10 +145,10 @@ def simple_rnn(cell, z, y, error, quantizer):
     after, outputs = ops.scan(forward, start, stop(ops.transpose(z, (1, 0, 2))))
     exact = ops.cast(outputs[-1], z.dtype)
     slopes = _slope(cell.activation)(exact)
-    if error is None or quantizer.log_gain is None:
+    if error is None or quantizer.log_factor is None:
         result = _with_adjoint(z, kernel, y, outputs[0], slopes)
     else:
-        gain = ops.convert_to_tensor(quantizer.log_gain)
+        gain = ops.convert_to_tensor(quantizer.log_factor)
         result = _with_gain_adjoint(z, kernel, y, outputs[0], slopes, outputs[0] - exact, gain)
     return result, (None if error is None else after[1])
 

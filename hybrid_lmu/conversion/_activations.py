@@ -1,41 +1,42 @@
 """What the ReLUs of a trained network put out on data, as histograms."""
 
+from __future__ import annotations
+
 import keras
 
+from hybrid_lmu._internal.batches import batches
 from hybrid_lmu._internal.traversal import copy_weights
-from hybrid_lmu.accounting.record import batches
 from hybrid_lmu.conversion._graph import as_functional, copy_layer, rebuild
 from hybrid_lmu.conversion._histogram import StreamingHistogram
-from hybrid_lmu.conversion._rules import ends_with_relu
+from hybrid_lmu.conversion._spiking_layers import ends_with_relu
 
 
 class ActivationRecord:
-    """Histograms of the activity of each ReLU, ``{name of the layer: StreamingHistogram}``, and of
-    the size of the inputs.
+    """Histograms of the activity of each ReLU and of the size of the inputs.
 
     Attributes:
-        layers: the histograms; a layer that is called again is name#2, and so on.
-        inputs: that of ``|x|``.
+        layers: ``{name of the layer: StreamingHistogram}``; the second call of a layer has the name
+            ``name#2``, and so on.
+        inputs: the `StreamingHistogram` of ``|x|``.
     """
 
     def __init__(self):
-        self.layers, self.inputs = {}, StreamingHistogram()
+        self.layers: dict[str, StreamingHistogram] = {}
+        self.inputs = StreamingHistogram()
 
 
-def record_activations(model, x, batch_size=32):
+def record_activations(model: keras.Model, x, *, batch_size: int = 32) -> ActivationRecord:
     """Run a trained network over data and record what its ReLUs put out.
+
+    Memory does not grow with the data: one histogram is kept for each layer.
 
     Args:
         model: see `hybrid_lmu.conversion.to_spiking`.
-        x: any amount of data: an array, or anything that yields batches, as for
-            `hybrid_lmu.activity_report`. One histogram a layer is kept, and no activity.
-        batch_size: of arrays.
-
-    Returns:
-        an `ActivationRecord`.
+        x: an array, or an object that yields batches, as for `hybrid_lmu.activity_report`.
+        batch_size: number of samples in a batch of `x`, if `x` is arrays. Default 32.
 
     Raises:
-        ValueError: if the model is of another kind, has no ReLU, or `x` is empty or has NaN.
+        ValueError: if the model is of another kind or has no ReLU; if `x` is empty or has NaN.
     """
     model = as_functional(model)
     found, copies = {}, {}

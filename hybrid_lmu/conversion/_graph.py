@@ -1,16 +1,34 @@
-"""Walking through a trained model: its layers in the order of their calls, and what they put out.
+"""A walk through a trained model: its layers in the order of their calls.
 
-Conversion builds a new model beside the old one. The old one is only read.
+A conversion builds a new model beside the old model and only reads the old one.
 """
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
 
 import keras
 
-from hybrid_lmu.accounting.cells import class_key
+from hybrid_lmu._internal.keras_compat import operation_class
 from hybrid_lmu.weights._quantized_weights import inside
 
 
-def as_functional(model):
-    """The model as a functional one that shares its layers.
+@functools.cache
+def _operations():
+    """Return the classes of the operations that have a layer of the same meaning.
+
+    They are looked up when a model has an operation, not at import: each look-up takes a number
+    from the counters by which Keras names the layers of the user.
+    """
+    x = keras.KerasTensor((1, 1))
+    add = operation_class(keras.ops.add, x, x)
+    functions = (keras.ops.relu, keras.ops.relu6, keras.activations.relu)
+    return add, *(operation_class(function, x) for function in functions)
+
+
+def as_functional(model: keras.Model) -> keras.Model:
+    """Return the model as a functional model that shares its layers.
 
     Raises:
         ValueError: if `model` is not Sequential or functional, not built, or has models inside it.
@@ -31,15 +49,16 @@ def as_functional(model):
     return keras.Model(inputs, outputs, name=model.name)
 
 
-def rebuild(model, visit, inputs=None):
+def rebuild(model: keras.Model, visit: Callable, *, inputs=None) -> keras.Model:
     """Build a new functional model, layer by layer.
 
     Args:
         model: from `as_functional`.
-        visit: ``visit(layer, path, *tensors, **kwargs)``, called for each call of a layer or
-            operation of `model`, in order; it returns the tensor (or structure of them) that takes
-            the place of what the layer puts out. The layer is that of `model`, to be read and not
-            called; `path` is its name, with #2 and so on at further calls.
+        visit: function ``visit(layer, path, *tensors, **kwargs)``. It runs once for each call of a
+            layer or operation of `model`, in order, and returns the tensor, or the structure of
+            tensors, that takes the place of the layer's output. It may read the layer, which
+            belongs to `model`, and must not call it. `path` is the name of the layer; the second
+            call of a layer has the path ``name#2``, and so on.
         inputs: symbolic tensor or tensors of the new model. Default: like those of `model`.
 
     Returns:
@@ -59,40 +78,42 @@ def rebuild(model, visit, inputs=None):
 
 
 def _as_layer(operation, args):
-    """The layer, and its arguments, that does the same as an operation, if there is one."""
+    """Return a layer that does the same as an operation, and its arguments, if there is one."""
     if isinstance(operation, keras.layers.Layer):
         return operation, args
     if not args or not all(isinstance(x, keras.KerasTensor) for x in args):
         return operation, args
-    kind, options = type(operation).__name__, {"name": operation.name, "dtype": args[0].dtype}
-    if kind == "Add" and len({x.shape for x in keras.tree.flatten(operation.input)}) == 1:
-        return keras.layers.Add(**options), (list(args),)
-    if kind == "Relu":
+    add, relu, relu6, relu_with_options = _operations()
+    options = {"name": operation.name, "dtype": args[0].dtype}
+    if isinstance(operation, add):
+        one_shape = len({x.shape for x in keras.tree.flatten(operation.input)}) == 1
+        return (keras.layers.Add(**options), (list(args),)) if one_shape else (operation, args)
+    if isinstance(operation, relu):
         return keras.layers.ReLU(**options), args
-    if kind == "Relu6":
+    if isinstance(operation, relu6):
         return keras.layers.Activation("relu6", **options), args
-    if kind == "ReLU":  # of keras.activations.relu
+    if isinstance(operation, relu_with_options):
         given = {n: getattr(operation, n) for n in ("max_value", "negative_slope", "threshold")}
         return keras.layers.ReLU(**given, **options), args
     return operation, args
 
 
 def copy_layer(layer, **changes):
-    """A new layer of the same configuration, but for `changes`; without the weights.
+    """Return a new layer of the same configuration with `changes`, without the weights.
 
-    An operation that is no layer has none, and is returned itself.
+    An operation that is no layer has no configuration; the function returns the operation itself.
     """
     if not isinstance(layer, keras.layers.Layer):
         return layer
     return layer.__class__.from_config({**layer.get_config(), **changes})
 
 
-def activation_of(layer):
-    """The activation function that a layer ends with, as a callable; None if it has no such."""
+def activation_of(layer: keras.layers.Layer) -> Callable | None:
+    """Return the activation function that a layer ends with, or None."""
     layer = inside(layer)
-    if class_key(layer) == ("keras", "ReLU"):
+    if isinstance(layer, keras.layers.ReLU):
         return keras.activations.relu
-    if class_key(layer) == ("keras", "Softmax"):
+    if isinstance(layer, keras.layers.Softmax):
         return keras.activations.softmax
     function = getattr(layer, "activation", None)
     if isinstance(function, keras.layers.Softmax):
@@ -103,6 +124,6 @@ def activation_of(layer):
     return keras.activations.relu if plain else function
 
 
-def describe(layer):
-    """Name and class of a layer or operation, for messages."""
+def describe(layer) -> str:
+    """Return name and class of a layer or operation, for messages."""
     return f"{layer.name!r} ({type(inside(layer)).__name__})"

@@ -8,11 +8,17 @@ import numpy as np
 class StreamingHistogram:
     """Counts numbers >= 0 in equal bins whose range doubles when a larger number comes.
 
-    A percentile is off by at most one bin, ``2 / bins`` of the largest number. Zeros are counted by
-    themselves, so that a layer of mostly silent units keeps its exact share of them.
+    A percentile is off by at most one bin, ``2 / bins`` of the largest number. Zeros have a count
+    of their own, so that the share of silent units in a layer stays exact.
 
     Args:
-        bins: number of bins, even and >= 2. Default 16,384: an error of 0.012 % of the largest.
+        bins: number of bins, even and >= 2. Default 16,384: an error of 0.012 % of the largest
+            number.
+
+    Attributes:
+        counts: numbers > 0 in each bin.
+        zeros: number of zeros.
+        largest: the largest number so far.
 
     Example:
 
@@ -22,18 +28,18 @@ class StreamingHistogram:
     (100.0, 90.0)
     """
 
-    def __init__(self, bins=16_384):
+    def __init__(self, bins: int = 16_384):
         if isinstance(bins, bool) or not isinstance(bins, int) or bins < 2 or bins % 2:
             raise ValueError(f"`bins` must be an even integer >= 2; received: {bins!r}")
         self.counts = np.zeros(bins, "int64")
         self.zeros, self.largest, self._top = 0, 0.0, 0.0
 
     @property
-    def total(self):
-        """How many numbers have been counted."""
+    def total(self) -> int:
+        """Number of numbers so far."""
         return self.zeros + int(self.counts.sum())
 
-    def update(self, values):
+    def update(self, values) -> None:
         """Count an array of any shape.
 
         Raises:
@@ -61,8 +67,11 @@ class StreamingHistogram:
         place = np.minimum(place, len(self.counts) - 1)
         self.counts += np.bincount(place, minlength=len(self.counts))
 
-    def percentile(self, p):
-        """The number that p percent of all numbers do not exceed, zeros included; 100: the largest.
+    def percentile(self, p: float) -> float:
+        """Return the number that p percent of all numbers, zeros included, do not exceed.
+
+        Args:
+            p: in (0, 100]; 100 gives the largest number.
 
         Raises:
             ValueError: if p is not a number in (0, 100], or nothing has been counted.

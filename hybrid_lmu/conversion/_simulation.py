@@ -1,4 +1,6 @@
-"""Running a converted network: accuracy and spikes at every step, and leaving early."""
+"""A spiking network runs over data: its outputs, classes and spikes at every step."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -6,8 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu._internal.checks import check_choice, check_positive, check_positive_integer
-from hybrid_lmu.accounting.record import batches
+from hybrid_lmu._internal.batches import batches
 from hybrid_lmu.neurons._cell import SpikingLayer
 
 
@@ -16,9 +17,9 @@ class Simulation:
     """What a spiking network put out at every step, for every sample.
 
     Attributes:
-        sums: ``S_t = z_1 + ... + z_t``, [samples, T, outputs], float32.
-        spikes: spikes of all neurons up to each step, [samples, T], float64.
-        by_layer: mean spikes per sample in all T steps, ``{layer of neurons: number}``.
+        sums: ``S_t = z_1 + ... + z_t``, the sums of the readout, [samples, T, outputs], float32.
+        spikes: number of spikes of all neurons up to each step, [samples, T], float64.
+        by_layer: ``{layer of neurons: number}``, the mean number of spikes of a sample in T steps.
         neurons: number of neurons.
     """
 
@@ -27,35 +28,65 @@ class Simulation:
     by_layer: dict
     neurons: int
 
-    def predictions(self):
-        """The class at each step, [samples, T]: the largest output, or the sign of a single one."""
-        return _classes(self.sums)
+    def predictions(self) -> np.ndarray:
+        """Return the class at each step, [samples, T].
 
-    def accuracy(self, labels):
-        """Share of right classes at each step, [T]."""
-        return (self.predictions() == _labels(labels, len(self.sums))[:, None]).mean(axis=0)
+        The class is the index of the largest output. A single output gives class 1 if it is > 0.
+        """
+        single = self.sums.shape[-1] == 1
+        return (self.sums[..., 0] > 0).astype("int64") if single else self.sums.argmax(axis=-1)
 
-    def steps_to(self, labels, accuracy):
-        """The first step, from 1, from which on the accuracy is never below a number, or None."""
+    def accuracy(self, labels) -> np.ndarray:
+        """Return the share of right classes at each step, [T].
+
+        Args:
+            labels: the right class of each sample, [samples] or [samples, 1].
+        """
+        return (self.predictions() == as_labels(labels, len(self.sums))[:, None]).mean(axis=0)
+
+    def steps_to(self, labels, accuracy: float) -> int | None:
+        """Return the first step, counted from 1, from which on an accuracy is kept, or None.
+
+        Args:
+            labels: see `accuracy`.
+            accuracy: the accuracy to be kept.
+        """
         below = np.flatnonzero(self.accuracy(labels) < accuracy)
         first = 1 if not len(below) else int(below[-1]) + 2
         return first if first <= self.sums.shape[1] else None
 
 
-def simulate(model, x, batch_size=32):
+def simulate(model: keras.Model, x, *, batch_size: int = 32) -> Simulation:
     """Run a network of `to_spiking` over data and keep its outputs and its numbers of spikes.
 
     Args:
         model: made by `to_spiking`, not stateful.
         x: as for `hybrid_lmu.activity_report`. All steps of a batch are in memory at once.
-        batch_size: of arrays.
-
-    Returns:
-        a `Simulation`.
+        batch_size: number of samples in a batch of `x`, if `x` is arrays. Default 32.
 
     Raises:
-        ValueError: if the model has no spiking layers or is stateful, or inputs of unknown size.
+        ValueError: if the model has no spiking layers, is stateful, or has inputs of unknown size.
     """
+    layers = _spiking_layers(model)
+    every = [_per_step(layer.output) for layer in layers]
+    probe = keras.Model(model.input, [model.outputs[0], ops.stack(every, axis=-1)])
+    sums, spikes = [], []
+    for batch in batches(x, batch_size):
+        output, counted = probe.predict_on_batch(batch)
+        sums.append(output)
+        spikes.append(np.cumsum(counted.astype("float64"), axis=1))
+    sums, spikes = np.concatenate(sums), np.concatenate(spikes)
+    means = spikes[:, -1].mean(axis=0).tolist()
+    return Simulation(
+        sums,
+        spikes.sum(axis=-1),
+        by_layer={layer.name: mean for layer, mean in zip(layers, means, strict=True)},
+        neurons=sum(int(np.prod(layer.output.shape[2:])) for layer in layers),
+    )
+
+
+def _spiking_layers(model):
+    """Return the layers of neurons of a model; raise ValueError if it cannot be simulated."""
     layers = [layer for layer in model.layers if isinstance(layer, SpikingLayer)]
     if not layers or any(layer.stateful for layer in layers):
         raise ValueError(
@@ -69,101 +100,15 @@ def simulate(model, x, batch_size=32):
             f"`model` must have neurons of known number; received {model.name!r} with layers of "
             f"shapes {sizes}. Give its source inputs of fixed size."
         )
-    every = [_per_step(layer.output) for layer in layers]
-    probe = keras.Model(model.input, [model.outputs[0], ops.stack(every, axis=-1)])
-    sums, spikes = [], []
-    for batch in batches(x, batch_size):
-        one, counted = probe.predict_on_batch(batch)
-        sums.append(one)
-        spikes.append(np.cumsum(counted.astype("float64"), axis=1))
-    sums, spikes = np.concatenate(sums), np.concatenate(spikes)
-    return Simulation(
-        sums,
-        spikes.sum(axis=-1),
-        dict(
-            zip((layer.name for layer in layers), spikes[:, -1].mean(axis=0).tolist(), strict=True)
-        ),
-        sum(int(np.prod(size)) for size in sizes),
-    )
+    return layers
 
 
 def _per_step(spikes):
     return ops.sum(ops.cast(spikes, "float32"), axis=list(range(2, len(spikes.shape))))
 
 
-@dataclass(frozen=True, eq=False)
-class Exit:
-    """Where each sample has left, and with which class.
-
-    Attributes:
-        steps: the step, from 1, [samples].
-        classes: [samples].
-        spikes: spikes up to that step, [samples].
-    """
-
-    steps: np.ndarray
-    classes: np.ndarray
-    spikes: np.ndarray
-
-    def accuracy(self, labels):
-        """Share of right classes."""
-        return float((self.classes == _labels(labels, len(self.classes))).mean())
-
-
-def early_exit(simulation, confidence, kappa=1.0, norm="rate", first=1):
-    """Let each sample leave at the first step at which the network is sure of its class.
-
-    A sample stops at the first ``t >= first`` with::
-
-        max softmax(kappa * S_t / norm_t) >= confidence
-
-    and, if there is none, at the last step. With one output: ``sigmoid`` of it, or of its negative.
-
-    Args:
-        simulation: of `simulate`.
-        confidence: in (0, 1]; 1: never leave early.
-        kappa: > 0. Default 1: the softmax of the source network.
-        norm: ``"rate"`` (default): ``norm_t = t``, so that ``S_t / t`` approaches the outputs of
-            the source network; ``"sum"``: 1, the raw sums, whose confidence grows with t by itself.
-            A rate's error is at most of the order of 1/t, so a margin of the sums says how many
-            such errors the first class is ahead: on MNIST fewer steps for the same accuracy.
-        first: the first step at which a sample may leave; >= 1.
-
-    Returns:
-        an `Exit`.
-
-    Source: the definition is ours; Lu & Sengupta (2020), arXiv:2002.10064, only say that run-time
-    techniques shorten the latency.
-    """
-    if not 0 < check_positive("confidence", confidence) <= 1:
-        raise ValueError(f"`confidence` must be in (0, 1]; received: {confidence!r}")
-    check_positive("kappa", kappa)
-    check_choice("norm", norm, ("rate", "sum"))
-    if simulation.sums.ndim != 3:
-        raise ValueError(
-            "`simulation` must be of a network with one class for each sample, sums of shape "
-            f"[samples, T, outputs]; received {simulation.sums.shape}."
-        )
-    sums = simulation.sums.astype("float64")
-    steps = np.arange(1, sums.shape[1] + 1)
-    first = min(check_positive_integer("first", first), len(steps))
-    z = kappa * (sums / steps[:, None] if norm == "rate" else sums)
-    if z.shape[-1] == 1:
-        sure = 1.0 / (1.0 + np.exp(-np.abs(z[..., 0])))
-    else:
-        sure = 1.0 / np.exp(z - z.max(axis=-1, keepdims=True)).sum(axis=-1)
-    leaves = (sure >= confidence) & (steps >= first) & (confidence < 1)
-    leaves[:, -1] = True
-    at = leaves.argmax(axis=1)
-    rows = np.arange(len(at))
-    return Exit(at + 1, _classes(simulation.sums)[rows, at], simulation.spikes[rows, at])
-
-
-def _classes(sums):
-    return (sums[..., 0] > 0).astype("int64") if sums.shape[-1] == 1 else sums.argmax(axis=-1)
-
-
-def _labels(labels, samples):
+def as_labels(labels, samples: int) -> np.ndarray:
+    """Return labels as an array [samples]; raise ValueError if there are more or fewer."""
     labels = np.asarray(labels)
     if labels.size != samples:
         raise ValueError(

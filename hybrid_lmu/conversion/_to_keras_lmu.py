@@ -1,4 +1,4 @@
-"""Back to keras-lmu: a network whose LMUs are non-spiking, in the layers of that package."""
+"""Back to keras-lmu: non-spiking LMUs become layers of that package."""
 
 import inspect
 
@@ -6,28 +6,30 @@ import keras
 import numpy as np
 
 from hybrid_lmu._internal.traversal import copy_weights, freeze
-from hybrid_lmu.accounting.cells import class_key
 from hybrid_lmu.conversion._graph import as_functional, copy_layer, describe, rebuild
-from hybrid_lmu.conversion._hybrid_rules import copy_lmu, discretizer_of, non_spiking
+from hybrid_lmu.conversion._keras_lmu import copy_lmu, discretizer_of, non_spiking
+from hybrid_lmu.lmu._layer import HybridLMU
 from hybrid_lmu.memory import legendre
 from hybrid_lmu.memory._discrete_system import DiscreteSystem
 
-_LMU = ("hybrid_lmu", "HybridLMU")
-# Options that `keras_lmu.LMU` has not, with the value that does without them.
+# Options that `keras_lmu.LMU` does not have, each with the value that switches the option off.
 _WITHOUT = dict(memory_dropout=0, return_last=None, return_state=False, go_backwards=False,
                 stateful=False, unroll=False, zero_output_for_mask=False)  # fmt: skip
-# Of impulse responses. Of keras-lmu's own float32 up to 2e-3 of the largest, at order 512.
+# Largest difference between two impulse responses that pass for the same, as a share of their
+# largest value. The float32 of keras-lmu causes 2e-3 at order 512.
 _SYSTEMS_DIFFER = 5e-3
 _LONGEST = 4096
 
 
-def to_keras_lmu(model):
-    """Put the `HybridLMU` layers of a non-spiking model into ``keras_lmu.LMU``, with their weights.
+def to_keras_lmu(model: keras.Model) -> keras.Model:
+    """Replace the `HybridLMU` layers of a non-spiking model by ``keras_lmu.LMU``, with the weights.
 
-    The way back from `to_hybrid`. Of a network that was trained with exact matrices the outputs
-    change, as keras-lmu computes its own in float32: the more, the higher the order (at 256 the
-    memory by 6e-4 of its largest value). Other layers stay what they are. Needs the TensorFlow
-    backend and keras-lmu.
+    This is the way back from `to_hybrid`. Other layers are copied. The function needs the
+    TensorFlow backend and keras-lmu.
+
+    keras-lmu computes its matrices in float32. The outputs of a network that was trained with exact
+    matrices change for that reason, more at a higher order: at order 256 the memory changes by 6e-4
+    of its largest value.
 
     Args:
         model: Sequential or functional, built, without models inside it.
@@ -36,9 +38,9 @@ def to_keras_lmu(model):
         a functional model, not compiled.
 
     Raises:
-        ValueError: if an LMU has a resolution, an option or matrices that keras-lmu has not, or if
-            there is no `HybridLMU` at all.
-        ImportError: without keras-lmu.
+        ValueError: if an LMU has a resolution, an option or matrices that keras-lmu does not have,
+            or if there is no `HybridLMU` in the model.
+        ImportError: if keras-lmu is not installed.
 
     Example (TensorFlow)::
 
@@ -52,12 +54,12 @@ def to_keras_lmu(model):
     made = {}
 
     def visit(layer, path, *args, **kwargs):
-        if not hasattr(layer, "weights"):  # an operation
+        if not isinstance(layer, keras.layers.Layer):  # an operation
             return layer(*args, **kwargs)
         if layer.name not in made:
-            is_lmu = class_key(layer) == _LMU
+            is_lmu = isinstance(layer, HybridLMU)
             made[layer.name] = layer, _theirs(layer, keras_lmu) if is_lmu else copy_layer(layer)
-        if class_key(layer) == _LMU:
+        if isinstance(layer, HybridLMU):
             kwargs = _without_mask(layer, kwargs)
         return made[layer.name][1](*args, **kwargs)
 
@@ -65,13 +67,13 @@ def to_keras_lmu(model):
     for layer, new in made.values():
         if not layer.trainable:
             freeze(new)
-        if class_key(layer) == _LMU:
+        if isinstance(layer, HybridLMU):
             inner = new.layer.cell if isinstance(new.layer, keras.layers.RNN) else new.layer
             _check_system(layer, inner)
             copy_lmu(layer.cell, inner)
         else:
             copy_weights(layer, new)
-    if not any(class_key(layer) == _LMU for layer, _ in made.values()):
+    if not any(isinstance(layer, HybridLMU) for layer, _ in made.values()):
         names = [describe(layer) for layer in model.layers]
         raise ValueError(f"`model` must have a HybridLMU; its layers are {', '.join(names)}.")
     return converted

@@ -10,16 +10,19 @@ from hybrid_lmu.cells._hybrid_cell import call_layer
 class EachStep(keras.layers.TimeDistributed):
     """``y_t = layer(x_t)`` at every step: `keras.layers.TimeDistributed` as one call of the layer.
 
-    Batch and time are one axis for the time of the call. (`TimeDistributed` of Keras 3 calls the
-    layer once a step, or maps over steps of unknown number.) For the same reason statistics of a
-    batch, as BatchNormalization takes them in training, are of all steps, and dropout draws anew
-    for every step.
+    Batch and time are one axis during the call. (`TimeDistributed` of Keras 3 calls the layer once
+    a step, or maps over the steps if their number is unknown.) For this reason batch statistics,
+    such as BatchNormalization takes in training, are over all steps, and dropout draws anew for
+    every step.
 
     Args:
         layer: a layer of one input without a state of its own, such as `Conv2D`.
 
-    Inputs: [batch, time, ...]; a mask [batch, time] goes to the layers after it.
+    Inputs: [batch, time, ...]. A mask [batch, time] goes to the layers after this one.
     Output: [batch, time, ...].
+
+    Raises:
+        ValueError: for inputs without a time axis.
 
     Example:
 

@@ -10,15 +10,18 @@ from hybrid_lmu._internal.checks import check_positive, check_rank
 class LeakyAverage(keras.layers.Layer):
     """Average over time with exponentially fading weights, newest step first.
 
-    ``y = sum_k d**k x_{T-k} / sum_k d**k`` with ``d = exp(-1 / time_constant)``: what a leaky
-    integrator ``r <- d r + x`` holds at the end, normalized. Behind the `Dense` readout of a
-    spiking layer (which is linear, so that order does not matter) every product with a weight
-    meets a count.
+    ``y = sum_k d**k x_{T-k} / sum_k d**k`` with ``d = exp(-1 / time_constant)``. A leaky integrator
+    ``r <- d r + x`` holds this value at the end, up to the divisor. The layer belongs after the
+    `Dense` readout of a spiking layer: both are linear, so their order does not change the result,
+    and in this order every product with a weight meets a count.
 
     Args:
         time_constant: in steps; > 0.
 
     Inputs: [batch, time, features], without a mask. Output: [batch, features].
+
+    Raises:
+        ValueError: if `time_constant` is not a finite number > 0, or for inputs of another rank.
 
     Example:
 
@@ -26,7 +29,7 @@ class LeakyAverage(keras.layers.Layer):
     (2, 10)
     """
 
-    def __init__(self, time_constant, **kwargs):
+    def __init__(self, time_constant: float, **kwargs):
         super().__init__(**kwargs)
         self.time_constant = check_positive("time_constant", time_constant)
 

@@ -1,4 +1,4 @@
-"""An activation over whole sequences whose state goes from step to step, and from call to call."""
+"""An activation over whole sequences with a state that goes on from step to step."""
 
 import keras
 from keras import ops
@@ -17,30 +17,44 @@ from hybrid_lmu.cells.contract import as_list
 class StatefulActivation(CarriedState, keras.layers.Layer):
     """Base of layers over [batch, time, neurons...] that keep some numbers per neuron.
 
-    It does all but the mathematics: shapes, states given, carried and returned, dtypes, files. A
-    subclass has the methods ``initial_states(shape)``, a list of tensors of the shape (batch,
-    neurons...), and ``sequence(inputs, states, mask)``, which returns ``(outputs, states)``.
+    This class checks shapes, takes, carries and returns states, and keeps dtypes and files. A
+    subclass computes: it has the methods ``initial_states(shape)``, which returns a list of tensors
+    of the shape (batch, neurons...), and ``sequence(inputs, states, mask)``, which returns
+    ``(outputs, states)``.
 
     Args:
-        return_state: also return the states after the last step.
-        stateful: keep the states from one call to the next, so that a sequence fed in chunks gives
-            what one long call gives; needs a fixed batch size. `reset_state()` starts anew.
+        return_state: True also returns the states after the last step. Default False.
+        stateful: True keeps the states from one call to the next, so a sequence fed in chunks gives
+            the outputs of one long call. The batch size must be fixed; `reset_state()` starts anew.
+            Default False.
 
     Attributes:
-        state_names: what the states are called in errors and variables.
-        state_dtype: their dtype.
-        states: the variables that carry them; None if not stateful.
+        state_names: names of the states in errors and variables.
+        state_dtype: dtype of the states.
+        states: the variables that carry the states; None if the layer is not stateful.
+
+    Call arguments: ``inputs``, floating [batch, time, neurons...]; ``initial_state``, the states
+    before the first step, default None; ``mask``, booleans [batch, time], default None.
+
+    Raises:
+        ValueError: for inputs or states of another shape or dtype, or a stateful layer without a
+            fixed batch size.
     """
 
     state_names = ()
     state_dtype = "float32"
 
-    def __init__(self, return_state=False, stateful=False, **kwargs):
+    def __init__(self, return_state: bool = False, stateful: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.return_state = return_state
         self.stateful = stateful
         self.supports_masking = True
         self.states = None
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the layer keeps numbers from step to step."""
+        return True
 
     def check_shape(self, shape, initial_state=None):
         """Raise ValueError for inputs of another shape than the layer takes."""

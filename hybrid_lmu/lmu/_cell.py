@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -19,19 +18,15 @@ from hybrid_lmu._internal.checks import (
 )
 from hybrid_lmu._internal.dropout import SequenceDropout
 from hybrid_lmu.cells._hybrid_cell import HybridCell, with_objects
-from hybrid_lmu.cells._products import cell_products, with_state
 from hybrid_lmu.cells.contract import (
     INPUT,
-    Activity,
     Cell,
-    Product,
     Products,
     Signal,
-    one_step_before,
-    resolution_of,
 )
-from hybrid_lmu.lmu._feedback import run_with_counts_fed_back
 from hybrid_lmu.lmu._plan import why_step_by_step
+from hybrid_lmu.lmu._products import lmu_products
+from hybrid_lmu.lmu._sequences import run_sequence, sequence_signals
 from hybrid_lmu.memory._discrete_system import DiscreteSystem
 from hybrid_lmu.memory._memory import LegendreMemoryCell
 from hybrid_lmu.quantizers._sigma_delta import SigmaDeltaQuantizer
@@ -155,13 +150,11 @@ class HybridLMUCell(Cell):
             dtype=self.compute_dtype,
             name="memory",
         )
-        check_no_other(
-            "memory_quantizer", memory_quantizer, memory_resolution=(memory_resolution, None)
-        )
-        check_no_other(
-            "hidden_quantizer", hidden_quantizer, hidden_resolution=(hidden_resolution, None)
-        )
+        resolutions = {"memory": memory_resolution, "hidden": hidden_resolution}
         given = {"memory": memory_quantizer, "hidden": hidden_quantizer}
+        for name, quantizer in given.items():
+            excluded = {f"{name}_resolution": (resolutions[name], None)}
+            check_no_other(f"{name}_quantizer", quantizer, **excluded)
         self._given = [name for name, quantizer in given.items() if quantizer is not None]
         self.memory_quantizer = memory_quantizer or SigmaDeltaQuantizer(
             resolution=memory_resolution,
@@ -170,17 +163,16 @@ class HybridLMUCell(Cell):
             dtype="float32",
             name="memory_quantizer",
         )
+        size = None
         if hidden_cell is None:
             resolution = hidden_quantizer if hidden_resolution is None else hidden_resolution
             check_no_hidden_cell(hidden_to_memory, resolution, input_to_hidden, input_d)
             size = self.memory.output_size + (input_d if input_to_hidden else 0)
         options = {"quantizer": hidden_quantizer}
         if hidden_quantizer is None:
-            options = {
-                "resolution": hidden_resolution,
-                "initial_error": initial_error,
-                "seed": None if seed is None else seed + 1,
-            }
+            own_seed = None if seed is None else seed + 1
+            options = {"initial_error": initial_error, "seed": own_seed}
+            options["resolution"] = hidden_resolution
         self.hidden = HybridCell(
             _PassOn(size, name="memory_output") if hidden_cell is None else hidden_cell,
             **options,
@@ -211,15 +203,18 @@ class HybridLMUCell(Cell):
         self.memory_dropout = check_rate("memory_dropout", memory_dropout)
         self.output_size = self.hidden.output_size
         self.kernel = self.recurrent_kernel = self.bias = None
+        self._prepare_dropout()
+
+    def _prepare_dropout(self):
         rates = (self.dropout, self.recurrent_dropout, self.memory_dropout)
-        drawn = None if seed is None else seed + _SEED_OF_DROPOUT
+        drawn = None if self.seed is None else self.seed + _SEED_OF_DROPOUT
         self.seed_generator = keras.random.SeedGenerator(drawn) if any(rates) else None
-        self._drop_input, self._drop_recurrent, self._drop_memory = (
+        self.drop_input, self.drop_recurrent, self.drop_memory = (
             SequenceDropout(rate, self.seed_generator) for rate in rates
         )
 
     @property
-    def _memory_states(self):
+    def memory_states(self):
         """Names of the states that follow those of the hidden cell, each of the memory's size."""
         spiking = self.memory_quantizer.spiking
         held = spiking and (
@@ -232,7 +227,7 @@ class HybridLMUCell(Cell):
     @property
     def state_size(self):
         """Sizes of the states, in order."""
-        return [*self.hidden.state_size, *[self.memory.output_size] * len(self._memory_states)]
+        return [*self.hidden.state_size, *[self.memory.output_size] * len(self.memory_states)]
 
     @property
     def takes_sequences(self) -> bool:
@@ -351,16 +346,16 @@ class HybridLMUCell(Cell):
             ``memory`` (q), ``memory_to_hidden`` (q as input of the hidden cell) and ``hidden`` (h,
             the output).
         """
-        hidden_states, state = self._split(states)
+        hidden_states, state = self.split_states(states)
         h, memory = hidden_states[0], state["memory"]
         dtype = self.dtype_policy.compute_dtype
         u = inputs = ops.cast(inputs, dtype)
         signals = {"input": inputs, "hidden_before": h}
         if self.hidden_to_memory:
             u = ops.concatenate([u, ops.cast(h, dtype)], axis=-1)
-        u = self._encode(u, training)
+        u = self.encode(u, training)
         if self.memory_to_memory:
-            q = self._drop_recurrent(state.get("memory_output", memory), training)
+            q = self.drop_recurrent(state.get("memory_output", memory), training)
             signals["memory_recurrent"] = q
             u = u + ops.matmul(ops.cast(q, dtype), ops.cast(self.recurrent_kernel, dtype))
         signals["memory_input"] = u
@@ -377,173 +372,41 @@ class HybridLMUCell(Cell):
             "memory_error": error,
         }
         signals["memory"] = q
-        signals["memory_to_hidden"] = q = self._drop_memory(ops.cast(q, dtype), training)
+        signals["memory_to_hidden"] = q = self.drop_memory(ops.cast(q, dtype), training)
         output, hidden_states = self.hidden(
-            self._hidden_input(q, inputs), hidden_states, training=training
+            self.hidden_input(q, inputs), hidden_states, training=training
         )
         signals["hidden"] = output
-        return signals, hidden_states + [new[name] for name in self._memory_states]
-
-    def products(self, inputs: tuple[Signal, ...] = (INPUT,)) -> Products:
-        memory = resolution_of(self.memory_quantizer)
-        hidden = resolution_of(self.hidden.quantizer)
-        h = Signal("hidden_before", hidden if self.hidden.feeds_back else None, label="hidden")
-        x = tuple(replace(part, label="input") for part in inputs)
-        items: list = []
-        if self.kernel is not None:
-            met = (*x, h) if self.hidden_to_memory else x
-            items.append(Product("kernel", "input", self.kernel, met))
-        if self.memory_to_memory:
-            recurrent = Signal("memory_recurrent", memory)
-            weight = self.recurrent_kernel
-            items.append(Product("recurrent_kernel", "recurrent", weight, (recurrent,)))
-        met = Signal("memory_before", None if self.memory_feedback == "exact" else memory)
-        items += self.memory.memory_products(met, self._input_of_memory(inputs))
-        if memory is not None:
-            held = self.memory_to_memory or self.memory_feedback != "exact"
-            items.append(Activity("memory", Signal("memory", memory), held=held))
-        if self.hidden_cell is None:
-            resolution = None if self.input_to_hidden else memory
-            return Products(tuple(items), Signal("hidden", resolution))
-        met = (Signal("memory_to_hidden", memory, label="memory"),)
-        items += self._hidden_products(met + x if self.input_to_hidden else met, h)
-        output = Signal("hidden", hidden)
-        items.append(Activity("hidden", output, held=self.hidden.feeds_back))
-        return Products(tuple(items), output)
-
-    def _input_of_memory(self, inputs):
-        """Return u as a signal: the input of the cell itself if nothing is done to it."""
-        changed = self.use_bias or self.memory_to_memory or self.hidden_to_memory
-        if self.kernel is not None or changed or len(inputs) != 1:
-            return Signal("memory_input")
-        return replace(inputs[0], name="memory_input", compute=None, label=None)
-
-    def _hidden_products(self, inputs, h):
-        """Return the products of the hidden cell; its input is no input of the layer."""
-        inner = with_state(cell_products(self.hidden.cell, inputs), h)
-        items = [item for item in inner.prefixed("hidden").items if not isinstance(item, Activity)]
-        return [
-            replace(item, kind="hidden")
-            if isinstance(item, Product) and item.kind == "input"
-            else item
-            for item in items
-        ]
+        return signals, hidden_states + [new[name] for name in self.memory_states]
 
     def sequence(self, inputs, states, training=False):
-        return self._sequence(inputs, states, training)[1:]
+        return run_sequence(self, inputs, states, training)[1:]
 
     def sequence_signals(self, inputs, states: Sequence) -> dict[str, Any] | None:
-        whole = self.takes_sequences and self.hidden.takes_sequences and self.hidden.feeds_back
-        if self.feeds_back_counts or not whole:
-            return None
-        hidden_states, state = self._split(states)
-        signals, outputs, _ = self._sequence(inputs, states, training=False)
-        m = signals.pop("linear_memory")
-        return {
-            **signals,
-            "hidden_before": one_step_before(outputs, hidden_states[0]),
-            "memory_before": one_step_before(m, state["memory"]),
-            "hidden": outputs,
-        }
+        return sequence_signals(self, inputs, states)
 
-    def _sequence(self, inputs, states, training):
-        """Return ``(signals, outputs, states)`` of a whole sequence, if `takes_sequences`."""
-        hidden_states, state = self._split(states)
-        inputs = ops.cast(inputs, self.dtype_policy.compute_dtype)
-        u = self._encode(inputs, training)
-        signals = {"input": inputs, "memory_input": u}
-        if self.feeds_back_counts:
-            q, new = self._run_with_counts_fed_back(u, state, return_sequences=True)
-        else:
-            m, after = self.memory.sequence(u, [state["memory"]])
-            q, error = self.memory_quantizer.sequence(m, state.get("memory_error"))
-            new = {"memory": after[0], "memory_error": error}
-            signals["linear_memory"] = m
-        signals["memory"] = q
-        signals["memory_to_hidden"] = q = self._drop_memory(ops.cast(q, inputs.dtype), training)
-        hidden_input = self._hidden_input(q, inputs)
-        outputs, after = self.hidden.sequence(hidden_input, hidden_states, training)
-        return signals, outputs, after + [new[name] for name in self._memory_states]
+    def products(self, inputs: tuple[Signal, ...] = (INPUT,)) -> Products:
+        return lmu_products(self, inputs)
 
-    def last_step(self, inputs, states, training: bool = False):
-        """Return the output after a whole sequence, [batch, units].
-
-        Only if `takes_sequences` and the hidden cell is not recurrent.
-
-        Args:
-            inputs: [batch, time, features].
-            states: the memory is that before the sequence, and the diffusion errors are those
-                before the last step. If the memory gets its counts back, its diffusion error is
-                that before the first step.
-            training: as in `call`.
-        """
-        hidden_states, state = self._split(states)
-        inputs = ops.cast(inputs, self.dtype_policy.compute_dtype)
-        u = self._encode(inputs, training)
-        if self.feeds_back_counts:
-            q, _ = self._run_with_counts_fed_back(u, state, return_sequences=False)
-        else:
-            m = self.memory.last(u, state["memory"])
-            q, _ = self.memory_quantizer.step(m, state.get("memory_error"))
-        q = self._drop_memory(ops.cast(q, inputs.dtype), training)
-        hidden_input = self._hidden_input(q, inputs[:, -1])
-        return self.hidden(hidden_input, hidden_states, training=training)[0]
-
-    def last_steps(self, inputs, states, steps: int, training: bool = False):
-        """Return the outputs of the last steps, [batch, steps, units]. Only if `takes_sequences`.
-
-        Args:
-            inputs: [batch, time, features].
-            states: as in `last_step`; the states of the hidden cell and the diffusion errors are
-                those before the last `steps` steps.
-            steps: number of steps.
-            training: as in `call`.
-        """
-        hidden_states, state = self._split(states)
-        before = ops.cast(inputs[:, :-steps], self.dtype_policy.compute_dtype)
-        if before.shape[1]:
-            u = self._encode(before, training)
-            if self.feeds_back_counts:
-                _, state = self._run_with_counts_fed_back(u, state, return_sequences=False)
-            else:
-                state = {**state, "memory": self.memory.last(u, state["memory"])}
-        states = hidden_states + [state[name] for name in self._memory_states]
-        return self.sequence(inputs[:, -steps:], states, training)[0]
-
-    def _run_with_counts_fed_back(self, u, state, return_sequences):
-        """Return the quantized memory, and its states after the sequence by name."""
-        feedback = self.memory_feedback
-        q = state.get("memory_output", state["memory"])
-        outputs, m, q, error = run_with_counts_fed_back(
-            self.memory,
-            self.memory_quantizer,
-            feedback,
-            u,
-            (state["memory"], q, state["memory_error"]),
-            return_sequences=return_sequences,
-        )
-        kept = q if feedback == "quantized" else m
-        return outputs, {"memory": kept, "memory_output": q, "memory_error": error}
-
-    def _encode(self, x, training):
+    def encode(self, x, training):
         """Return ``kernel x + bias``, for inputs of any rank."""
         if self.kernel is not None:
-            x = self._drop_input(x, training)
+            x = self.drop_input(x, training)
             x = ops.matmul(x, ops.cast(self.kernel, x.dtype))
         return x if self.bias is None else x + ops.cast(self.bias, x.dtype)
 
-    def _hidden_input(self, q, inputs):
+    def hidden_input(self, q, inputs):
         return ops.concatenate([q, inputs], axis=-1) if self.input_to_hidden else q
 
-    def _split(self, states):
+    def split_states(self, states):
         count = len(self.hidden.state_size)
-        memory_states = dict(zip(self._memory_states, states[count:], strict=True))
+        memory_states = dict(zip(self.memory_states, states[count:], strict=True))
         return list(states[:count]), memory_states
 
     def get_initial_state(self, batch_size=None):
         states = self.hidden.get_initial_state(batch_size)
         shape = (batch_size, self.memory.output_size)
-        for name in self._memory_states:
+        for name in self.memory_states:
             error = name == "memory_error"
             state = self.memory_quantizer.get_initial_error(shape) if error else ops.zeros(shape)
             states.append(ops.cast(state, self.compute_dtype))
@@ -552,25 +415,25 @@ class HybridLMUCell(Cell):
     def get_dropout_mask(self, step_input):
         batch_size, dtype = ops.shape(step_input)[0], self.dtype_policy.compute_dtype
         if self.kernel is not None:
-            self._drop_input.draw((batch_size, self.kernel.shape[0]), dtype)
+            self.drop_input.draw((batch_size, self.kernel.shape[0]), dtype)
         hidden_d = self.memory.output_size
-        self._drop_memory.draw((batch_size, hidden_d), dtype)
+        self.drop_memory.draw((batch_size, hidden_d), dtype)
         hidden_d += step_input.shape[-1] if self.input_to_hidden else 0
         self.hidden.get_dropout_mask(ops.ones((batch_size, hidden_d), dtype=dtype))
 
     def get_recurrent_dropout_mask(self, step_input):
         if self.memory_to_memory:
             shape = (ops.shape(step_input)[0], self.memory.output_size)
-            self._drop_recurrent.draw(shape, self.compute_dtype)
+            self.drop_recurrent.draw(shape, self.compute_dtype)
         self.hidden.get_recurrent_dropout_mask(step_input)
 
     def reset_dropout_mask(self):
-        self._drop_input.forget()
-        self._drop_memory.forget()
+        self.drop_input.forget()
+        self.drop_memory.forget()
         self.hidden.reset_dropout_mask()
 
     def reset_recurrent_dropout_mask(self):
-        self._drop_recurrent.forget()
+        self.drop_recurrent.forget()
         self.hidden.reset_recurrent_dropout_mask()
 
     def get_config(self):

@@ -13,6 +13,7 @@ from hybrid_lmu.cells._hybrid_cell import with_objects
 from hybrid_lmu.cells._rnn import HybridRNN
 from hybrid_lmu.lmu._cell import CELL_ARGUMENTS, OBJECTS_OF_LMU, HybridLMUCell
 from hybrid_lmu.lmu._plan import Plan, plan
+from hybrid_lmu.lmu._sequences import last_step, last_steps
 
 
 def _signature() -> inspect.Signature:
@@ -183,9 +184,9 @@ class HybridLMU(HybridRNN):
             cell.get_recurrent_dropout_mask(ops.zeros((size, cell.output_size)))
         states = self.get_initial_state(size)
         if self.return_last is None and not cell.hidden.recurrent:
-            output = cell.last_step(sequences, states, training)
+            output = last_step(cell, sequences, states, training)
         else:
-            outputs = cell.last_steps(sequences, states, steps, training)
+            outputs = last_steps(cell, sequences, states, steps, training)
             last = self.return_last
             output = outputs[:, -1] if last is None else outputs[:, -last:]
         cell.reset_dropout_mask()

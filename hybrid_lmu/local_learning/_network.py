@@ -7,45 +7,48 @@ import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu._internal.checks import check_choice, check_positive, check_positive_integer
+from hybrid_lmu._internal.checks import check_positive_integer
+from hybrid_lmu._internal.keras_compat import set_untracked
 from hybrid_lmu.local_learning import _steps as steps
-from hybrid_lmu.local_learning._connections import as_connection
+from hybrid_lmu.local_learning._connections import Connection, as_connection
 from hybrid_lmu.local_learning._functional import on_backend
 from hybrid_lmu.local_learning._losses import get_loss
-from hybrid_lmu.local_learning._rules import check_rule
+from hybrid_lmu.local_learning._rules import LearningRule, check_rule
+from hybrid_lmu.neurons import Sigmoid, SRMCell, Surrogate
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
 class LocalSpikingNetwork(keras.Model):
     """Layers of spike response neurons, of binary or real weights, that learn from local losses.
 
-    Input [batch, time, features...], output [batch, outputs]: the mean over all time steps after
-    `burn_in` of the probabilities (in regression, the values) read from the last layer's spikes.
-    Each layer has a readout of its own, fixed, random, +1 or -1, and learns from its own loss at
-    each of these steps: `hybrid_lmu.local_learning._steps` has the equations. There is no gradient
-    through layers or time, so memory does not grow with the number of steps.
+    Inputs: [batch, time, features...], spikes (0 or 1) or other numbers. Output: [batch, outputs],
+    the mean over all steps after `burn_in` of the probabilities (in regression, of the values) that
+    are read from the spikes of the last layer. Each layer has a readout of its own, fixed and
+    random, of entries +1 and -1, and learns from its own loss at each of these steps;
+    `hybrid_lmu.local_learning._steps` has the equations. No gradient goes through layers or time,
+    so memory does not grow with the number of steps.
 
     Args:
-        hidden: sizes of the layers, first to last: a list of numbers of units (dense layers without
-            bias), or of `DenseConnection` and `Conv2DConnection`.
+        hidden: the layers, first to last: a list of numbers of units (dense layers without bias),
+            or of `DenseConnection` and `Conv2DConnection`.
         outputs: number of values read, >= 1.
-        rule: `StraightThroughRule`, `BayesianRule` or `FullPrecisionRule`.
-        loss: of one step: ``"binary_crossentropy"`` (default), where targets are 0 or 1,
-            ``"sparse_categorical_crossentropy"`` (integer labels) or ``"huber"`` (numbers).
-            Targets are the same at all steps.
-        burn_in: number of first steps that only advance the states. Default 10.
-        tau_mem, tau_syn, tau_ref: time constants in steps, > 0, of the membrane and the synapse,
-            which filter the inputs, and of the recovery after a spike. Defaults 10, 6, 2.
-        surrogate: ``ds/du``: ``"boxcar"`` (default), 1 for -0.5 < u <= 0.5, else 0, or
-            ``"sigmoid"``, the derivative of the logistic function.
-        seed: integer seed of first latent values, readouts and draws of weights.
+        rule: a `LearningRule`: `StraightThroughRule`, `BayesianRule`, `FullPrecisionRule`, or one
+            of your own.
+        loss: the loss of one step: ``"binary_crossentropy"`` (default; targets 0 or 1),
+            ``"sparse_categorical_crossentropy"`` (integer labels) or ``"huber"`` (real targets).
+            The targets are the same at all steps.
+        burn_in: number of first steps that only advance the states, >= 0. Default 10.
+        tau_mem, tau_syn, tau_ref: time constants in steps, > 0: of the membrane, of the synapse and
+            of the recovery after a spike, see `hybrid_lmu.neurons.SRM`. Defaults 10, 6 and 2.
+        surrogate: derivative of a spike, see `hybrid_lmu.neurons.surrogates`. Default ``"boxcar"``.
+        seed: integer seed of the first latent values, the readouts and the draws of weights.
+            Default ``None``: a random one.
 
-    The optimizer says how long a step is, and nothing else: plain `keras.optimizers.SGD` with a
-    number or a schedule, which is asked once a batch; Adam or a momentum would be another rule.
-    Losses and layers add up, and no clipping is done. `compile` takes metrics as usual; they see
-    the output above. In training, weights are those of the rule (relaxed samples for
-    `BayesianRule`); `evaluate`, `predict` and a call use each weight's mode, and
-    `predict_samples` draws from the posterior.
+    Compile the model with plain `keras.optimizers.SGD`: its learning rate, a number or a schedule
+    that is asked once a batch, is the size of a step, and nothing else of the optimizer is used.
+    `compile` takes metrics as usual; they see the output above. In training the weights are those
+    of the rule (relaxed samples for `BayesianRule`). `evaluate`, `predict` and a call use the mode
+    of each weight; `predict_samples` draws from the posterior.
 
     Example:
 
@@ -62,30 +65,29 @@ class LocalSpikingNetwork(keras.Model):
         ValueError: for arguments out of range; in training, for another optimizer, a `loss` given
             to `compile`, or sequences that are not longer than `burn_in`.
 
-    Source: Jang, Skatchkovsky & Simeone (2020), arXiv:2012.08300. Where weights are drawn for the
-    burn-in and the full-precision rule's first weights are our choices.
+    Source: Jang, Skatchkovsky & Simeone (2020), arXiv:2012.08300. Two choices are ours: one draw of
+    the weights for the whole burn-in, and the first weights of the full-precision rule.
     """
 
     def __init__(
         self,
-        hidden,
-        outputs,
-        rule,
-        loss="binary_crossentropy",
-        burn_in=10,
-        tau_mem=10.0,
-        tau_syn=6.0,
-        tau_ref=2.0,
-        surrogate="boxcar",
-        seed=None,
+        hidden: list[int | Connection],
+        outputs: int,
+        rule: LearningRule,
+        loss: str = "binary_crossentropy",
+        *,
+        burn_in: int = 10,
+        tau_mem: float = 10.0,
+        tau_syn: float = 6.0,
+        tau_ref: float = 2.0,
+        surrogate: str | Surrogate = "boxcar",
+        seed: int | None = None,
         **kwargs,
     ):
         if not isinstance(hidden, (list, tuple)) or not hidden:
             raise ValueError(f"`hidden` must be a list of one layer or more; received: {hidden!r}")
         if isinstance(burn_in, bool) or not isinstance(burn_in, int) or burn_in < 0:
             raise ValueError(f"`burn_in` must be an integer >= 0; received: {burn_in!r}")
-        for name, tau in (("tau_mem", tau_mem), ("tau_syn", tau_syn), ("tau_ref", tau_ref)):
-            check_positive(name, tau)
         super().__init__(**{"dtype": "float32", **kwargs})
         if self.dtype_policy.name != "float32":
             raise ValueError(
@@ -96,10 +98,11 @@ class LocalSpikingNetwork(keras.Model):
         self.rule = check_rule(rule)
         self.step_loss, self._loss_name = get_loss(loss), loss
         self.burn_in = burn_in
-        self.taus = (float(tau_mem), float(tau_syn), float(tau_ref))
-        self.surrogate = check_choice("surrogate", surrogate, tuple(steps.SURROGATES))
+        # It has no weights, so that it is no layer of the model.
+        neuron = SRMCell(None, tau_mem, tau_syn, tau_ref, surrogate=surrogate, dtype="float32")
+        set_untracked(self, "neuron", neuron)
         self.seed = random.randrange(2**31) if seed is None else int(seed)
-        # Draws from the seeds in `build`, which are weights: Keras does not save a generator's own.
+        # Its state is set from the seeds of `build`, which are weights and so are saved.
         self.generator = keras.random.SeedGenerator(self.seed)
 
     def build(self, input_shape):
@@ -214,11 +217,8 @@ class LocalSpikingNetwork(keras.Model):
             self.build(tuple(x.shape))
 
     def _layers_now(self):
-        decays = tuple(math.exp(-1.0 / tau) for tau in self.taus)
         return [
-            steps.SpikingLayer(
-                connection, inputs, ops.convert_to_tensor(readout), decays, self.surrogate
-            )
+            steps.LocalLayer(connection, inputs, ops.convert_to_tensor(readout), self.neuron)
             for connection, inputs, readout in zip(
                 self.connections, self._inputs, self.readouts, strict=True
             )
@@ -280,22 +280,25 @@ class LocalSpikingNetwork(keras.Model):
             )
 
     def get_config(self):
-        tau_mem, tau_syn, tau_ref = self.taus
+        serialize, neuron = keras.saving.serialize_keras_object, self.neuron
         return {
             **super().get_config(),
-            "hidden": [keras.saving.serialize_keras_object(c) for c in self.connections],
+            "hidden": [serialize(connection) for connection in self.connections],
             "outputs": self.outputs_read,
-            "rule": keras.saving.serialize_keras_object(self.rule),
+            "rule": serialize(self.rule),
             "loss": self._loss_name,
             "burn_in": self.burn_in,
-            "tau_mem": tau_mem,
-            "tau_syn": tau_syn,
-            "tau_ref": tau_ref,
-            "surrogate": self.surrogate,
+            "tau_mem": neuron.filter.tau_mem,
+            "tau_syn": neuron.filter.tau_syn,
+            "tau_ref": neuron.tau_ref,
+            "surrogate": serialize(neuron.surrogate),
             "seed": self.seed,
         }
 
     @classmethod
     def from_config(cls, config):
         rule = keras.saving.deserialize_keras_object(config["rule"])
-        return cls(**{**config, "rule": rule})
+        surrogate = config["surrogate"]
+        if surrogate == "sigmoid":  # a file of version 0.1, where this name meant alpha=1
+            surrogate = Sigmoid(alpha=1.0)
+        return cls(**{**config, "rule": rule, "surrogate": surrogate})

@@ -6,13 +6,14 @@ One step of a layer, with P, Q the traces of its inputs s_in and R what is left 
     u = c (W P + b) - R;    s = [u >= 0];    R <- gamma R + s
     r = B s / sqrt(N);    loss = L(r, y)
 
-W, b are the weights, ``c = 1 / sqrt(fan_in)``, B a fixed random matrix of +1 and -1, N the number
-of spikes read. Nothing is propagated back through layers or steps. The gradient of a layer's own
-loss has three factors: what is wrong, whether a neuron is near its threshold, and what came in::
+W and b are the weights, ``c = 1 / sqrt(fan_in)``, B is a fixed random matrix of +1 and -1, and N is
+the number of spikes read. P, Q, R, u and s are those of `hybrid_lmu.neurons.SRMCell`. Nothing is
+propagated back through layers or steps. The gradient of a layer's own loss has three factors: the
+error of the readout, the surrogate derivative at the potential, and the trace of the input::
 
     dL/dW = c (dL/dr B / sqrt(N) * ds/du) outer P
 
-and the weights are updated at each step.
+The weights are updated at each step.
 
 Source: Jang, Skatchkovsky & Simeone (2020), arXiv:2012.08300, and the authors' code; the local
 losses are those of Kaiser, Mostafa & Neftci (2020), "Synaptic Plasticity Dynamics for Deep
@@ -21,73 +22,82 @@ Continuous Local Learning (DECOLLE)", arXiv:1811.10766.
 
 import dataclasses
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
-SURROGATES = {
-    "boxcar": lambda u: ops.cast(ops.logical_and(u > -0.5, u <= 0.5), u.dtype),
-    "sigmoid": lambda u: ops.sigmoid(u) * ops.sigmoid(-u),
-}
+from hybrid_lmu.local_learning._connections import Connection
+from hybrid_lmu.neurons import SRMCell
 
 
 @dataclasses.dataclass(frozen=True)
-class SpikingLayer:
-    """What is fixed of a layer: its connection, readout, decays and surrogate of ``ds/du``.
+class LocalLayer:
+    """One layer of a local network: everything but its weights and its states.
 
-    `inputs`: shape of the inputs without the batch; `readout`: B transposed, [N, outputs];
-    `decays`: ``(alpha, beta, gamma)``; `surrogate`: a name of `SURROGATES`.
+    Attributes:
+        connection: a `DenseConnection` or `Conv2DConnection`.
+        inputs: shape of the inputs, without the batch.
+        readout: B transposed, [N, outputs].
+        neuron: an `SRMCell`. Its filter runs on the inputs, before the weights; so the states P
+            and Q have the shape of the inputs, and R that of the neurons.
     """
 
-    connection: object
-    inputs: tuple
-    readout: object
-    decays: tuple
-    surrogate: str
+    connection: Connection
+    inputs: tuple[int, ...]
+    readout: Any
+    neuron: SRMCell
 
     @property
     def scale(self):
+        """``c = 1 / sqrt(fan_in)``."""
         return 1.0 / math.sqrt(self.connection.fan_in(self.inputs))
 
     def initial_state(self, batch_size):
-        """(P, Q, R), zeros."""
+        """Return (P, Q, R), zeros."""
         inputs = ops.zeros((batch_size, *self.inputs))
         return inputs, inputs, ops.zeros((batch_size, *self.connection.neurons(self.inputs)))
 
     def advance(self, weights, state, inputs):
-        """One step: ``(spikes, potential, state)``; spikes are pooled, the potential is not."""
-        alpha, beta, gamma = self.decays
-        traces, currents, refractory = state
-        traces, currents = alpha * traces + currents, beta * currents + inputs
-        potential = self.scale * self.connection.current(weights, traces) - refractory
-        refractory = gamma * refractory + _fired(potential)
-        spikes = _fired(self.connection.pooled(potential))
-        return spikes, potential, (traces, currents, refractory)
+        """Run one step.
+
+        Returns:
+            ``(spikes, potential, state)``. The spikes are pooled, the potential is not.
+        """
+        neuron, (p, q, r) = self.neuron, state
+        p, q = neuron.filter.step(inputs, p, q)
+        potential = neuron.charge(self.scale * self.connection.current(weights, p), r)
+        r = neuron.after(potential, neuron.fires(potential), r)
+        return neuron.fires(self.connection.pooled(potential)), potential, (p, q, r)
 
     def read(self, spikes):
-        """``r`` [batch, outputs]."""
+        """Return ``r``, [batch, outputs]."""
         flat = ops.reshape(spikes, (-1, self.readout.shape[0]))
         return ops.matmul(flat, self.readout) / math.sqrt(self.readout.shape[0])
 
     def gradients(self, state, potential, by_read):
-        """Gradients to the weights after a step, of a loss whose gradient to ``r`` is given."""
+        """Return the gradients to the weights, of a loss whose gradient to ``r`` is `by_read`.
+
+        `state` and `potential` are those after the step.
+        """
         pooled = self.connection.pooled(potential)
         by_spikes = ops.matmul(by_read, ops.transpose(self.readout))
         by_spikes = ops.reshape(by_spikes, (-1, *pooled.shape[1:]))
-        slope = SURROGATES[self.surrogate](pooled) / math.sqrt(self.readout.shape[0])
+        slope = self.neuron.surrogate.derivative(self.neuron.excess(pooled))
+        slope = slope / math.sqrt(self.readout.shape[0])
         by_potential = self.connection.unpooled(potential, by_spikes * slope)
         return self.connection.gradients(state[0], self.scale * by_potential)
 
 
 def learn(layers, rule, loss, latents, seed, x, target, sample_weight, learning_rate, burn_in):
-    """One batch: the weights change at each step after the first `burn_in` ones.
+    """Learn from one batch: the weights change at each step after the first `burn_in` ones.
 
-    Weights are drawn anew at every step, if the rule draws them, and once for the burn-in.
+    A rule that draws its weights draws them once for the burn-in, and then at every step.
 
     Args:
-        layers: list of `SpikingLayer`.
-        rule: of `hybrid_lmu.local_learning._rules`.
-        loss: a `StepLoss`; that of a step is the sum over the layers.
+        layers: list of `LocalLayer`.
+        rule: a `LearningRule`.
+        loss: a `StepLoss`; the loss of a step is the sum over the layers.
         latents: for each layer the list of latent values of its weights.
         seed: ``(generator, state)``: a `keras.random.SeedGenerator` and the state to draw from.
         x: [time, batch, features...].
@@ -106,8 +116,8 @@ def learn(layers, rule, loss, latents, seed, x, target, sample_weight, learning_
     noise, seed = _draw(rule, latents, generator, seed)
     states = _burned_in(layers, _map(rule.training_weight, latents, noise), x, burn_in)
 
-    def step(t, carry):
-        latents, states, seed, total, prediction = carry
+    def step(t, values):
+        latents, states, seed, total, prediction = values
         noise, seed = _draw(rule, latents, generator, seed)
         weights = _map(rule.training_weight, latents, noise)
         spikes, new_states, new_latents = x[t], [], []
@@ -120,8 +130,8 @@ def learn(layers, rule, loss, latents, seed, x, target, sample_weight, learning_
             new_states.append(state)
             new_latents.append(
                 [
-                    rule.updated(*values, learning_rate)
-                    for values in zip(latents[i], gradients, noise[i], strict=True)
+                    rule.updated(*of_weight, learning_rate)
+                    for of_weight in zip(latents[i], gradients, noise[i], strict=True)
                 ]
             )
         return new_latents, new_states, seed, total, prediction + loss.prediction(read)
@@ -134,9 +144,15 @@ def learn(layers, rule, loss, latents, seed, x, target, sample_weight, learning_
 
 
 def run(layers, loss, weights, x, burn_in, target=None):
-    """A pass with fixed weights.
+    """Run a batch with fixed weights.
 
-    Args: see `learn`; `weights` are those of `SpikingLayer.advance`, for each layer.
+    Args:
+        layers: list of `LocalLayer`.
+        loss: a `StepLoss`.
+        weights: for each layer the list of its weights.
+        x: [time, batch, features...].
+        burn_in: number of steps that only advance the states; < time.
+        target: [batch, outputs], the same at all steps; or None.
 
     Returns:
         ``(loss, prediction)``, [batch] and [batch, outputs], each the mean over the steps after
@@ -144,8 +160,8 @@ def run(layers, loss, weights, x, burn_in, target=None):
     """
     batch, outputs = ops.shape(x)[1], layers[-1].readout.shape[1]
 
-    def step(t, carry):
-        states, total, prediction = carry
+    def step(t, values):
+        states, total, prediction = values
         spikes, new_states = x[t], []
         for layer, layer_weights, state in zip(layers, weights, states, strict=True):
             spikes, _, state = layer.advance(layer_weights, state, spikes)
@@ -162,7 +178,7 @@ def run(layers, loss, weights, x, burn_in, target=None):
 
 
 def drawn_weights(rule, latents, seed, share):
-    """Weights of a network at work: draws of the rule's distribution, or the mode at share 0."""
+    """Return the weights after training, [layer][weight]: draws if `share` is 1, modes if 0."""
     noise, _ = _draw(rule, latents, *seed)
     if not rule.stochastic:
         return _map(rule.weight, latents, noise)
@@ -182,7 +198,10 @@ def _burned_in(layers, weights, x, burn_in):
 
 
 def _draw(rule, latents, generator, seed):
-    """Noise for all latent values, and the seed's next state: `generator` itself is not changed."""
+    """Return noise for all latent values, and the next state of the seed.
+
+    The state of `generator` itself does not change.
+    """
     mapping = [(generator.state, seed)]
     with keras.StatelessScope(state_mapping=mapping, initialize_variables=False) as scope:
         noise = [[rule.noise(latent.shape, generator) for latent in layer] for layer in latents]
@@ -194,7 +213,3 @@ def _map(function, latents, noise):
         [function(*pair) for pair in zip(*layer, strict=True)]
         for layer in zip(latents, noise, strict=True)
     ]
-
-
-def _fired(potential):
-    return ops.cast(potential >= 0, "float32")

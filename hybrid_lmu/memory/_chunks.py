@@ -8,8 +8,11 @@ _SMALLEST, _LARGEST = 32, 64
 
 
 def length(time):
-    """Length of the chunks of a sequence: near its root, 32 to 64, a divisor of it if there is
-    one nearby."""
+    """Return the length of the chunks into which a sequence of `time` steps is cut.
+
+    The length is near the root of `time`, between 32 and 64, and divides `time` if a divisor is
+    near.
+    """
     best = max(_SMALLEST, min(math.isqrt(time), _LARGEST))
     if time <= best:
         return time

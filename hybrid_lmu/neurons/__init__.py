@@ -1,6 +1,7 @@
 """Spiking neurons: cells, layers over whole sequences, and the gradients they train with."""
 
 from hybrid_lmu.neurons import surrogates
+from hybrid_lmu.neurons._cell import SpikingCell, SpikingLayer
 from hybrid_lmu.neurons._integrate_and_fire import IF, IFCell
 from hybrid_lmu.neurons._leaky import LIF, LIFCell
 from hybrid_lmu.neurons._refractory import Refractory, RefractoryCell
@@ -20,6 +21,8 @@ __all__ = [
     "SRM",
     "SRMCell",
     "Sigmoid",
+    "SpikingCell",
+    "SpikingLayer",
     "Surrogate",
     "SynapticTrace",
     "SynapticTraceCell",

@@ -1,49 +1,82 @@
 """What the cells of spiking neurons share, and the layer around one."""
 
+import abc
 import numbers
 
 import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu._internal.checks import check_positive_integer
-from hybrid_lmu.cells.contract import Cell
+from hybrid_lmu._internal.checks import (
+    check_entries,
+    check_positive_integer,
+    check_positive_per_neuron,
+)
+from hybrid_lmu._internal.masks import zero_masked_steps
+from hybrid_lmu.cells.contract import INPUT, Activity, Cell, Products, Signal
 from hybrid_lmu.layers._stateful_activation import StatefulActivation
 from hybrid_lmu.neurons import surrogates
 from hybrid_lmu.neurons._membrane import potentials
 
 
-class SpikingCell(Cell):
-    """Base of the neurons of the form in `hybrid_lmu.neurons._membrane`.
+class SpikingCell(Cell, abc.ABC):
+    """Base of the spiking neurons, and the contract for a neuron of your own.
 
-    A subclass sets `carry`, `gain` and `keep`, and defines ``charge(x, v) -> u``,
-    ``after(u, s, v) -> v`` and ``reset_slopes(u, s)``: the partial derivatives of `after` by u and
-    by s.
+    All are of one form, elementwise, with coefficients a, b and q::
+
+        u_t = a v_{t-1} + b x_t + const;   s_t = [u_t >= threshold];   v_t = q v_{t-1} + r(u_t, s_t)
+
+    A subclass sets the three coefficients and defines `charge`, `after` and `reset_slopes`. The
+    base then has the step, the whole sequence and the gradient of both. A spiking cell makes no
+    products with weights: it receives a current and emits spikes, an activity of resolution 1.
 
     Args:
         units: number of neurons; None in a layer, which learns it from its inputs.
-        threshold: > 0, a number or one per neuron (last axis); None for a threshold of 0.
-        surrogate: see `hybrid_lmu.neurons.surrogates`.
-        detach_reset: whether the gradient leaves out what a spike does to the neuron's own future.
+        threshold: > 0; a number or one per neuron (last axis). None: a threshold of 0.
+        surrogate: derivative of a spike by ``u_t - threshold``, see
+            `hybrid_lmu.neurons.surrogates`.
+        detach_reset: whether the gradient leaves out the effect of a spike on the neuron's own
+            later potentials.
 
     Attributes:
-        state_names: the states, each [batch, units].
+        state_names: names of the states, each [batch, units]; the last one is ``v``.
+        potential_by_state: a, a number. Default 1.
+        potential_by_input: b, a number. Default 1.
+        state_by_state: q, a number. Default 0.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
 
-    takes_sequences = True  # with a gradient of our own
+    takes_sequences = True  # `sequence` has a gradient of its own
     state_names = ("potential",)
-    carry = gain = 1.0
-    keep = 0.0
+    potential_by_state = 1.0
+    potential_by_input = 1.0
+    state_by_state = 0.0
 
     def __init__(self, units, threshold, surrogate, detach_reset, **kwargs):
         super().__init__(**kwargs)
         self.units = None if units is None else check_positive_integer("units", units)
-        self.threshold = None if threshold is None else check_threshold(threshold)
+        self.threshold = (
+            None if threshold is None else check_positive_per_neuron("threshold", threshold)
+        )
         self.surrogate = surrogates.get(surrogate)
         self.detach_reset = bool(detach_reset)
         self.output_size = self.units
         single = len(self.state_names) == 1
         self.state_size = self.units if single else [self.units] * len(self.state_names)
+
+    @abc.abstractmethod
+    def charge(self, x, v):
+        """Return the potential ``u_t`` from the input ``x_t`` and the state ``v_{t-1}``."""
+
+    @abc.abstractmethod
+    def after(self, u, s, v):
+        """Return the state ``v_t`` from ``u_t``, the spikes ``s_t`` and ``v_{t-1}``."""
+
+    @abc.abstractmethod
+    def reset_slopes(self, u, s):
+        """Return the partial derivatives of `after` by u and by s, numbers or tensors."""
 
     def build(self, input_shape):
         if self.units not in (None, input_shape[-1]):
@@ -51,47 +84,51 @@ class SpikingCell(Cell):
                 f"`{self.name}` expects {self.units} inputs (`units`), one for each neuron; "
                 f"received inputs of shape {tuple(input_shape)}."
             )
-        threshold = self.threshold
-        if threshold is not None and threshold.ndim and len(threshold) != input_shape[-1]:
-            raise ValueError(
-                f"`threshold` must be a number or have one entry per neuron, {input_shape[-1]} for "
-                f"inputs of shape {tuple(input_shape)}; received {len(threshold)} entries."
-            )
+        if self.threshold is not None:
+            check_entries("threshold", self.threshold, input_shape)
+
+    def products(self, inputs: tuple[Signal, ...] = (INPUT,)) -> Products:
+        spikes = Signal("output", 1.0)
+        return Products((Activity("output", spikes),), spikes)
 
     def initial_states(self, shape):
-        """The states before the first step, each of `shape`, (batch, neurons...)."""
+        """Return the states before the first step, each of `shape`, (batch, neurons...)."""
         return [ops.zeros(shape, dtype=self.compute_dtype) for _ in self.state_names]
 
     def get_initial_state(self, batch_size=None):
         return self.initial_states((batch_size, self.units))
 
     def threshold_like(self, u):
-        """The threshold in the dtype of u."""
+        """Return the threshold, a number or a tensor in the dtype of u."""
         if self.threshold.ndim == 0:
             return float(self.threshold)
         return ops.convert_to_tensor(self.threshold, dtype=u.dtype)
 
     def excess(self, u):
-        """``u - threshold``."""
+        """Return ``u - threshold``."""
         return u if self.threshold is None else u - self.threshold_like(u)
 
     def fires(self, u):
-        """Spikes at the potentials u, without a gradient."""
+        """Return the spikes at the potentials u, without a gradient."""
         return ops.cast(self.excess(u) >= 0, u.dtype)
 
     def state_slope(self, u):
-        """``dv_t/du_t`` at the potentials u of all steps; a number if it is the same at all."""
+        """Return ``dv_t/du_t`` at the potentials u of all steps; a number if all are equal."""
         by_potential, by_spike = self.reset_slopes(u, self.fires(u))
         if self.detach_reset:
             return by_potential
         return by_potential + by_spike * self.surrogate.derivative(self.excess(u))
 
     def filtered(self, x, states):
-        """One step of what is between the input and the membrane: ``(x, states)``; nothing here."""
+        """Run one step of a filter between input and membrane, if there is one.
+
+        Returns:
+            ``(x, states)``: what reaches the membrane, and all states.
+        """
         return x, states
 
     def filtered_sequence(self, x, states, mask):
-        """All steps of `filtered`."""
+        """Run all steps of `filtered`."""
         return x, states
 
     def call(self, inputs, states, training=False):
@@ -103,7 +140,7 @@ class SpikingCell(Cell):
         return ops.cast(s, self.dtype_policy.compute_dtype), [*filters, v]
 
     def sequence(self, x, states, training=False, mask=None):
-        """All steps of `call`.
+        """Run all steps of `call`.
 
         Args:
             x: [batch, time, neurons...].
@@ -112,7 +149,8 @@ class SpikingCell(Cell):
                 the states alone.
 
         Returns:
-            ``(spikes, states)``: of the shape of x, and after the last step.
+            ``(spikes, states)``: the spikes have the shape of x, the states are those after the
+            last step.
         """
         dtype = self.dtype_policy.compute_dtype
         if x.shape[1] == 0:
@@ -121,10 +159,10 @@ class SpikingCell(Cell):
         x, (*filters, v) = self.filtered_sequence(x, list(states), mask)
         u, v = potentials(self, x, v, mask)
         spikes = self.surrogate.spike(self.excess(u))
-        return ops.cast(emitted(spikes, mask), dtype), [*filters, v]
+        return ops.cast(zero_masked_steps(spikes, mask), dtype), [*filters, v]
 
     def arguments(self):
-        """The arguments of the neuron, without those of a cell."""
+        """Return the arguments of the neuron that a cell and a layer share, for `get_config`."""
         threshold = {} if self.threshold is None else {"threshold": self.threshold.tolist()}
         return {
             **threshold,
@@ -137,17 +175,40 @@ class SpikingCell(Cell):
 
 
 class SpikingLayer(StatefulActivation):
-    """Base of the layers: the neuron of a cell at every position of [batch, time, neurons...].
+    """Base of the layers: the neuron of a `SpikingCell` at each place of [batch, time, neurons...].
+
+    The loop over time is elementwise. Its gradient is a linear recurrence
+    (`hybrid_lmu.neurons._membrane`), which is much faster than the gradient that a backend finds.
 
     Args:
-        cell: a `SpikingCell`.
-        return_sequences: the spikes of all steps (default, as an activation does), or those of the
-            last one (with a mask, of the last valid one).
-        return_state, stateful: see `StatefulActivation`.
+        cell: the `SpikingCell`, with ``units=None``.
+        return_sequences: return the spikes of all steps, as an activation does, or those of the
+            last step (with a mask, of the last valid step). Default True.
+        return_state: also return the states after the last step. Default False.
+        stateful: keep the states from one call to the next; needs a fixed batch size.
+            `reset_state()` starts anew. Default False.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
+
+    Inputs: floating [batch, time, neurons...]; optionally `initial_state`, a list of the states,
+    each [batch, neurons...]; optionally `mask`, booleans [batch, time]. A masked step emits 0 and
+    leaves the states alone.
+    Output: spikes, 0 or 1, of the shape of the inputs (without the axis of time if not
+    `return_sequences`); with `return_state`, ``(spikes, *states)``.
+
+    Raises:
+        ValueError: for inputs or states of another shape or dtype.
     """
 
-    def __init__(self, cell, return_sequences=True, return_state=False, stateful=False, **kwargs):
-        super().__init__(return_state, stateful, **kwargs)
+    def __init__(
+        self,
+        cell: SpikingCell,
+        *,
+        return_sequences: bool = True,
+        return_state: bool = False,
+        stateful: bool = False,
+        **kwargs,
+    ):
+        super().__init__(return_state=return_state, stateful=stateful, **kwargs)
         self.cell = cell
         self.return_sequences = return_sequences
         self.state_names = cell.state_names
@@ -158,6 +219,10 @@ class SpikingLayer(StatefulActivation):
         self.cell.build((input_shape[0], *input_shape[2:]))
         if self.stateful:
             self.add_states(input_shape)
+
+    def products(self) -> Products:
+        spikes = Signal("output", 1.0)
+        return Products((Activity("", spikes),), spikes)
 
     def initial_states(self, shape):
         return self.cell.initial_states(shape)
@@ -185,39 +250,16 @@ class SpikingLayer(StatefulActivation):
         }
 
 
-def emitted(outputs, mask):
-    """The outputs [batch, time, neurons...], 0 at masked steps."""
-    if mask is None:
-        return outputs
-    mask = ops.reshape(ops.cast(mask, "bool"), (*ops.shape(mask), *(1,) * (len(outputs.shape) - 2)))
-    return ops.where(mask, outputs, ops.zeros_like(outputs))
-
-
 def _last(spikes, mask):
-    """The spikes of the last step that the mask leaves; 0 if it leaves none."""
+    """Return the spikes of the last valid step; 0 if the mask is False at all steps."""
     if mask is None:
         return spikes[:, -1]
     left = ops.flip(ops.cumsum(ops.flip(ops.cast(mask, "int32"), axis=1), axis=1), axis=1)
     chosen = ops.logical_and(ops.cast(mask, "bool"), left == 1)
-    return ops.sum(emitted(spikes, chosen), axis=1)
+    return ops.sum(zero_masked_steps(spikes, chosen), axis=1)
 
 
-def check_threshold(threshold):
-    """Return the threshold as an array; raise ValueError unless its entries are finite and > 0."""
-    try:
-        value = np.asarray(threshold, dtype="float64")
-    except (TypeError, ValueError):
-        value = None
-    wrong = isinstance(threshold, (bool, str)) or value is None or value.ndim > 1 or not value.size
-    if wrong or not np.all(np.isfinite(value) & (value > 0)):
-        raise ValueError(
-            "`threshold` must be a finite number > 0 or a 1-D sequence of them (one per neuron); "
-            f"received: {threshold!r}"
-        )
-    return value
-
-
-def check_time_constant(name, tau, smallest=None):
+def check_time_constant(name: str, tau: float, smallest: float | None = None) -> float:
     """Return `tau`; raise ValueError unless it is finite and > 0, or at least `smallest`."""
     number = isinstance(tau, numbers.Real) and not isinstance(tau, bool) and np.isfinite(tau)
     if not number or tau <= 0 or (smallest is not None and tau < smallest):

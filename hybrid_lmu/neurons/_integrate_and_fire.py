@@ -4,7 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from hybrid_lmu._internal.checks import as_numbers
 from hybrid_lmu.neurons._cell import SpikingCell, SpikingLayer
+from hybrid_lmu.neurons.surrogates import Surrogate
 
 _NAMED_POTENTIALS = {"zeros": 0.0, "half": 0.5}  # in thresholds
 
@@ -17,25 +19,24 @@ class IFCell(SpikingCell):
 
         u_t = v_{t-1} + x_t;    s_t = [u_t >= threshold];    v_t = u_t - threshold s_t
 
-    No leak, no lower bound, at most one spike a step. What is above the threshold is kept, so that
-    the spikes count the input: for a constant input ``0 <= x <= threshold`` there are
-    ``floor((T x + v_0) / threshold)`` of them in T steps. For any inputs up to the threshold,
-    negative ones too, the spikes up to step t are a prefix sum and a running maximum,
-    ``max(0, max_{s <= t} floor((x_1 + ... + x_s + v_0) / threshold))``. Larger inputs make spikes
-    wait, as there is one a step at most, and what waits can still be taken back by negative ones:
-    then only the loop gives them.
+    There is no leak, no lower bound, and at most one spike a step. A spike keeps what is above the
+    threshold, so that the spikes count the input. A constant input ``0 <= x <= threshold`` gives
+    ``floor((T x + v_0) / threshold)`` spikes in T steps. Inputs of either sign up to the threshold
+    give ``max(0, max_{s <= t} floor((x_1 + ... + x_s + v_0) / threshold))`` spikes up to step t.
+    Larger inputs make spikes wait, because there is one a step at most, and negative inputs can
+    still take back a spike that waits.
 
     Args:
         units: number of neurons.
         threshold: > 0; a number or one per neuron. Default 1.
         initial_potential: ``v_0``: ``"zeros"`` (default), ``"half"`` (of the threshold) or numbers
             that broadcast to the shape of the neurons.
-        surrogate: gradient of a spike, by ``u_t - threshold``; see `hybrid_lmu.neurons.surrogates`.
-            Default ``"arctan"``.
+        surrogate: derivative of a spike by ``u_t - threshold``, see
+            `hybrid_lmu.neurons.surrogates`. Default ``"arctan"``.
         detach_reset: leave the subtraction out of the gradient (default): ``dv_t/du_t = 1``, so
-            that the gradient of a rate is that of the sum that the spikes count. Else it has the
-            surrogate in it once for every spike in between, a product of guesses that
-            vanishes or grows with time.
+            that the gradient of a rate is the gradient of the sum that the spikes count. With
+            False the gradient contains the surrogate derivative once for every spike in between,
+            a product that vanishes or grows with time.
 
     Inputs: ``x_t``, [batch, units]. State: ``v_t``, float32 (float64 under a float64 policy).
     Output: ``s_t``, 0 or 1, [batch, units].
@@ -48,11 +49,12 @@ class IFCell(SpikingCell):
 
     def __init__(
         self,
-        units,
+        units: int | None,
         threshold=1.0,
         initial_potential="zeros",
-        surrogate="arctan",
-        detach_reset=True,
+        *,
+        surrogate: str | Surrogate = "arctan",
+        detach_reset: bool = True,
         **kwargs,
     ):
         super().__init__(units, threshold, surrogate, detach_reset, **kwargs)
@@ -82,19 +84,19 @@ class IFCell(SpikingCell):
 class IF(SpikingLayer):
     """Integrate-and-fire neurons as an activation over whole sequences, see `IFCell`.
 
-    The loop over time is elementwise; its gradient is a linear recurrence
-    (`hybrid_lmu.neurons._membrane`).
+    ::
+
+        u_t = v_{t-1} + x_t;    s_t = [u_t >= threshold];    v_t = u_t - threshold s_t
 
     Args:
-        threshold, initial_potential, surrogate, detach_reset: see `IFCell`.
-        return_sequences: all spikes (default) or those of the last step.
-        return_state: also return the potential after the last step.
-        stateful: keep the potential from one call to the next; needs a fixed batch size.
-            `reset_state()` starts anew.
+        threshold: > 0; a number or one per neuron. Default 1.
+        initial_potential: ``v_0``: ``"zeros"`` (default), ``"half"`` (of the threshold) or numbers.
+        surrogate: derivative of a spike by ``u_t - threshold``. Default ``"arctan"``.
+        detach_reset: leave the subtraction out of the gradient. Default True.
+        **kwargs: `return_sequences`, `return_state`, `stateful` and arguments of Keras layers, see
+            `SpikingLayer`.
 
-    Inputs: floating [batch, time, neurons...], and optionally an `initial_state`. Masked steps emit
-    0 and leave the potential alone.
-    Output: spikes, 0 or 1, of the same shape; with `return_state`, ``(spikes, potential)``.
+    Inputs, output, masks: see `SpikingLayer`. State: the potential ``v_t``.
 
     Example:
 
@@ -109,29 +111,25 @@ class IF(SpikingLayer):
         self,
         threshold=1.0,
         initial_potential="zeros",
-        surrogate="arctan",
-        detach_reset=True,
-        return_sequences=True,
-        return_state=False,
-        stateful=False,
+        *,
+        surrogate: str | Surrogate = "arctan",
+        detach_reset: bool = True,
         **kwargs,
     ):
         cell = IFCell(
-            None, threshold, initial_potential, surrogate, detach_reset, dtype=kwargs.get("dtype")
-        )
-        super().__init__(cell, return_sequences, return_state, stateful, **kwargs)
+            None, threshold, initial_potential, surrogate=surrogate, detach_reset=detach_reset,
+            dtype=kwargs.get("dtype"),
+        )  # fmt: skip
+        super().__init__(cell, **kwargs)
 
 
 def _check_potential(potential):
     if isinstance(potential, str) and potential in _NAMED_POTENTIALS:
         return potential
-    try:
-        value = np.asarray(potential, dtype="float64")
-    except (TypeError, ValueError):
-        value = None
-    if value is None or isinstance(potential, (str, bool)) or not np.all(np.isfinite(value)):
+    array = as_numbers(potential)
+    if array is None or not np.all(np.isfinite(array)):
         raise ValueError(
             "`initial_potential` must be 'zeros', 'half' or finite numbers; "
             f"received: {potential!r}"
         )
-    return value.tolist()
+    return array.tolist()

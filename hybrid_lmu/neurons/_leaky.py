@@ -8,6 +8,7 @@ from keras import ops
 
 from hybrid_lmu._internal.checks import check_choice
 from hybrid_lmu.neurons._cell import SpikingCell, SpikingLayer, check_time_constant
+from hybrid_lmu.neurons.surrogates import Surrogate
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -25,15 +26,16 @@ class LIFCell(SpikingCell):
         units: number of neurons.
         tau: time constant in steps, >= 1 (1: no memory). Default 2.
         threshold: > 0; a number or one per neuron. Default 1.
-        reset: ``"hard"`` (default) or ``"subtract"``.
-        reset_potential: ``v_reset``, below the threshold: where the potential starts, what it leaks
-            to, and where a hard reset puts it. Default 0.
-        decay_input: divide the input by tau, as above (default); False: ``... + x_t``, so that a
-            weight means the same at any tau.
-        surrogate: gradient of a spike, by ``u_t - threshold``; see `hybrid_lmu.neurons.surrogates`.
-            Default ``"arctan"``.
-        detach_reset: leave the reset out of the gradient (default). Else it has the surrogate in it
-            once for every step in between, a product of guesses that vanishes or grows with time.
+        reset: what a spike does to the potential, ``"hard"`` (default) or ``"subtract"``.
+        reset_potential: ``v_reset``, below the threshold. The potential starts there and leaks
+            towards it, and a hard reset sets it. Default 0.
+        decay_input: divide the input by tau, as above (default). With False ``x_t`` is added
+            whole, so that a weight means the same at any tau.
+        surrogate: derivative of a spike by ``u_t - threshold``, see
+            `hybrid_lmu.neurons.surrogates`. Default ``"arctan"``.
+        detach_reset: leave the reset out of the gradient (default). With False the gradient
+            contains the surrogate derivative once for every step in between, a product that
+            vanishes or grows with time.
 
     Inputs: ``x_t``, [batch, units]. State: ``v_t``, float32 (float64 under a float64 policy).
     Output: ``s_t``, 0 or 1, [batch, units].
@@ -46,14 +48,15 @@ class LIFCell(SpikingCell):
 
     def __init__(
         self,
-        units,
-        tau=2.0,
+        units: int | None,
+        tau: float = 2.0,
         threshold=1.0,
-        reset="hard",
-        reset_potential=0.0,
-        decay_input=True,
-        surrogate="arctan",
-        detach_reset=True,
+        *,
+        reset: str = "hard",
+        reset_potential: float = 0.0,
+        decay_input: bool = True,
+        surrogate: str | Surrogate = "arctan",
+        detach_reset: bool = True,
         **kwargs,
     ):
         super().__init__(units, threshold, surrogate, detach_reset, **kwargs)
@@ -61,14 +64,14 @@ class LIFCell(SpikingCell):
         self.reset = check_choice("reset", reset, ("hard", "subtract"))
         self.reset_potential = _check_reset_potential(reset_potential, self.threshold)
         self.decay_input = bool(decay_input)
-        self.carry = 1.0 - 1.0 / self.tau
-        self.gain = 1.0 / self.tau if self.decay_input else 1.0
+        self.potential_by_state = 1.0 - 1.0 / self.tau
+        self.potential_by_input = 1.0 / self.tau if self.decay_input else 1.0
 
     def initial_states(self, shape):
         return [ops.full(shape, self.reset_potential, dtype=self.compute_dtype)]
 
     def charge(self, x, v):
-        u = self.carry * v + self.gain * x
+        u = self.potential_by_state * v + self.potential_by_input * x
         return u + self.reset_potential / self.tau if self.reset_potential else u
 
     def after(self, u, s, v):
@@ -91,19 +94,23 @@ class LIFCell(SpikingCell):
 class LIF(SpikingLayer):
     """Leaky integrate-and-fire neurons as an activation over whole sequences, see `LIFCell`.
 
-    The loop over time is elementwise; its gradient is a linear recurrence
-    (`hybrid_lmu.neurons._membrane`).
+    ::
+
+        u_t = v_{t-1} + (x_t - (v_{t-1} - v_reset)) / tau;    s_t = [u_t >= threshold]
 
     Args:
-        tau, threshold, reset, reset_potential, decay_input, surrogate, detach_reset: see `LIFCell`.
-        return_sequences: all spikes (default) or those of the last step.
-        return_state: also return the potential after the last step.
-        stateful: keep the potential from one call to the next; needs a fixed batch size.
-            `reset_state()` starts anew.
+        tau: time constant in steps, >= 1. Default 2.
+        threshold: > 0; a number or one per neuron. Default 1.
+        reset: ``"hard"`` (default; a spike sets the potential to `reset_potential`) or
+            ``"subtract"`` (a spike subtracts the threshold).
+        reset_potential: ``v_reset``, below the threshold. Default 0.
+        decay_input: divide the input by tau. Default True.
+        surrogate: derivative of a spike by ``u_t - threshold``. Default ``"arctan"``.
+        detach_reset: leave the reset out of the gradient. Default True.
+        **kwargs: `return_sequences`, `return_state`, `stateful` and arguments of Keras layers, see
+            `SpikingLayer`.
 
-    Inputs: floating [batch, time, neurons...], and optionally an `initial_state`. Masked steps emit
-    0 and leave the potential alone.
-    Output: spikes, 0 or 1, of the same shape; with `return_state`, ``(spikes, potential)``.
+    Inputs, output, masks: see `SpikingLayer`. State: the potential ``v_t``.
 
     Example:
 
@@ -116,30 +123,22 @@ class LIF(SpikingLayer):
 
     def __init__(
         self,
-        tau=2.0,
+        tau: float = 2.0,
         threshold=1.0,
-        reset="hard",
-        reset_potential=0.0,
-        decay_input=True,
-        surrogate="arctan",
-        detach_reset=True,
-        return_sequences=True,
-        return_state=False,
-        stateful=False,
+        *,
+        reset: str = "hard",
+        reset_potential: float = 0.0,
+        decay_input: bool = True,
+        surrogate: str | Surrogate = "arctan",
+        detach_reset: bool = True,
         **kwargs,
     ):
         cell = LIFCell(
-            None,
-            tau,
-            threshold,
-            reset,
-            reset_potential,
-            decay_input,
-            surrogate,
-            detach_reset,
+            None, tau, threshold, reset=reset, reset_potential=reset_potential,
+            decay_input=decay_input, surrogate=surrogate, detach_reset=detach_reset,
             dtype=kwargs.get("dtype"),
-        )
-        super().__init__(cell, return_sequences, return_state, stateful, **kwargs)
+        )  # fmt: skip
+        super().__init__(cell, **kwargs)
 
 
 def _check_reset_potential(potential, threshold):

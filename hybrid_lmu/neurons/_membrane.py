@@ -1,29 +1,31 @@
 """Membrane potentials of whole sequences, and their exact gradient by a linear recurrence.
 
-All neurons here are of one form, elementwise, with numbers a (`carry`), b (`gain`), q (`keep`)::
+All neurons here are of one form, elementwise. It has three coefficients, which are attributes of
+the cell: a (`potential_by_state`), b (`potential_by_input`) and q (`state_by_state`)::
 
     u_t = a v_{t-1} + b x_t + const;    s_t = [u_t >= threshold];    v_t = q v_{t-1} + r(u_t, s_t)
 
-Forward that is a loop over time, as each spike acts back on what follows. Backward it is a *linear*
+Forward this is a loop over time, because each spike acts on later steps. Backward it is a *linear*
 recurrence with known coefficients. With ``g_t`` the gradient that comes to u_t from above and
 ``m_t = dL/dv_t``::
 
     m_{t-1} = (a dv_t/du_t + q) m_t + a g_t;    dL/dx_t = b (g_t + dv_t/du_t m_t)
 
-so the loop backward is one product and one sum an element; all else is done for all steps at once.
-Written out because the backends differentiate a loop badly (784 steps, 256 neurons, batch 32, one
-CPU core): a training step takes TensorFlow under XLA 1.4 s by `keras.layers.RNN(LIFCell(256))` and
-0.05 s by `LIF()`; the gradient of the same loop takes PyTorch 1.2 s and 0.1 s.
+So the loop backward has one product and one sum an element, and all else is done for all steps at
+once. The backends differentiate a loop slowly (784 steps, 256 neurons, batch 32, one CPU core):
+with TensorFlow under XLA a training step takes 1.4 s with `keras.layers.RNN(LIFCell(256))` and
+0.05 s with `LIF()`; the gradient alone takes PyTorch 1.2 s with the loop and 0.1 s with this one.
 """
 
 from keras import ops
 
 from hybrid_lmu._internal.gradients import custom_gradient
-from hybrid_lmu.neurons._over_time import scan, swap_time, time_mask
+from hybrid_lmu._internal.masks import with_rank_of
+from hybrid_lmu.neurons._over_time import scan, swap_time
 
 
 def potentials(neuron, x, v, mask=None):
-    """All ``u_t`` and the last ``v_t`` of a neuron, with gradients to x and v.
+    """Return all ``u_t`` and the last ``v_t`` of a neuron, with gradients to x and v.
 
     Args:
         neuron: a `hybrid_lmu.neurons._cell.SpikingCell`.
@@ -35,8 +37,8 @@ def potentials(neuron, x, v, mask=None):
         ``(u, v)``, of the shapes of x and v. Masked steps of u mean nothing.
     """
     stop = ops.stop_gradient
+    mask = None if mask is None else swap_time(with_rank_of(mask, x))
     x = swap_time(x)
-    mask = None if mask is None else time_mask(mask, x)
 
     def step(v, at):
         u = neuron.charge(at[0], v)
@@ -50,13 +52,14 @@ def potentials(neuron, x, v, mask=None):
 
 
 def _with_adjoint(neuron, x, v, value, slopes, mask, of_last):
-    """`value`, with the gradient of all ``u_t``, or `of_last`: that of the last ``v_t``.
+    """Return `value` with the gradient of all ``u_t``, or of the last ``v_t`` if `of_last`.
 
-    There are two of them, so that nothing is computed for a state that nobody differentiates.
+    The two are separate, so that a state that nobody differentiates costs nothing.
     """
     slopes = ops.convert_to_tensor(slopes, dtype=x.dtype)
     valid = ops.convert_to_tensor(1.0) if mask is None else mask
     valid = ops.cast(valid, x.dtype)
+    a, b, q = neuron.potential_by_state, neuron.potential_by_input, neuron.state_by_state
 
     @custom_gradient
     def attach(x, v, value, slopes, valid):
@@ -64,9 +67,9 @@ def _with_adjoint(neuron, x, v, value, slopes, mask, of_last):
             g, m = (ops.zeros_like(x), upstream) if of_last else (upstream, ops.zeros_like(v))
             g = g * valid
             slope = slopes * valid
-            factor = neuron.carry * slope + neuron.keep * valid + (1.0 - valid)
-            before, after = _linear_recurrence(factor, neuron.carry * g, m)
-            dx = neuron.gain * (g + slope * after)
+            factor = a * slope + q * valid + (1.0 - valid)
+            before, after = _linear_recurrence(factor, a * g, m)
+            dx = b * (g + slope * after)
             nothing = [ops.zeros_like(one) for one in (value, slopes, valid)]
             return dx, before, *nothing
 

@@ -5,6 +5,7 @@ import keras
 from hybrid_lmu.neurons._cell import SpikingLayer
 from hybrid_lmu.neurons._refractory import RefractoryCell
 from hybrid_lmu.neurons._synaptic_filter import SynapticFilter
+from hybrid_lmu.neurons.surrogates import Surrogate
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -18,13 +19,17 @@ class SRMCell(RefractoryCell):
 
     with ``alpha, beta, gamma = exp(-1 / tau)`` of `tau_mem`, `tau_syn` and `tau_ref`: a
     `SynapticTrace` of the input and then a `RefractoryCell`. The source filters the spikes before
-    the weights; as both are linear it is the same to filter what comes out of them, but for a
-    bias, which is then filtered too.
+    the weights. The filter and the weights are linear, so the order does not matter for the
+    weights; a bias before this cell is filtered too.
 
     Args:
         units: number of neurons.
-        tau_mem, tau_syn, tau_ref: time constants in steps, > 0. Defaults 10, 6 and 2.
-        surrogate, detach_reset: see `RefractoryCell`.
+        tau_mem: time constant of the membrane in steps, > 0. Default 10.
+        tau_syn: time constant of the synapse in steps, > 0. Default 6.
+        tau_ref: time constant of the recovery after a spike in steps, > 0. Default 2.
+        surrogate: derivative of a spike by ``u_t``, see `hybrid_lmu.neurons.surrogates`. Default
+            ``"boxcar"``.
+        detach_reset: leave the refractory kernel out of the gradient. Default True.
 
     Inputs: ``x_t``, [batch, units]. States: ``P_t``, ``Q_t`` and ``R_{t+1}``, float32 (float64
     under a float64 policy). Output: ``s_t``, 0 or 1, [batch, units].
@@ -39,15 +44,16 @@ class SRMCell(RefractoryCell):
 
     def __init__(
         self,
-        units,
-        tau_mem=10.0,
-        tau_syn=6.0,
-        tau_ref=2.0,
-        surrogate="boxcar",
-        detach_reset=True,
+        units: int | None,
+        tau_mem: float = 10.0,
+        tau_syn: float = 6.0,
+        tau_ref: float = 2.0,
+        *,
+        surrogate: str | Surrogate = "boxcar",
+        detach_reset: bool = True,
         **kwargs,
     ):
-        super().__init__(units, tau_ref, surrogate, detach_reset, **kwargs)
+        super().__init__(units, tau_ref, surrogate=surrogate, detach_reset=detach_reset, **kwargs)
         self.filter = SynapticFilter(tau_mem, tau_syn)
 
     def filtered(self, x, states):
@@ -67,20 +73,24 @@ class SRMCell(RefractoryCell):
 class SRM(SpikingLayer):
     """Neurons of the spike response model as an activation over whole sequences, see `SRMCell`.
 
-    The feed-forward kernel is computed for all steps in parallel; the loop over time has the
-    refractory part alone. It agrees with the cell to float32 rounding of P: a spike may differ
-    where ``u`` is 0 to seven digits.
+    ::
+
+        P_t = alpha P_{t-1} + Q_{t-1};    Q_t = beta Q_{t-1} + x_t
+        u_t = P_t - R_t;    s_t = [u_t >= 0];    R_{t+1} = gamma R_t + s_t
+
+    P is computed for all steps in parallel; only R needs a loop over time. P agrees with the cell
+    to float32 rounding, so a spike may differ where ``u`` is 0 to seven digits.
 
     Args:
-        tau_mem, tau_syn, tau_ref, surrogate, detach_reset: see `SRMCell`.
-        return_sequences: all spikes (default) or those of the last step.
-        return_state: also return the three traces after the last step.
-        stateful: keep the traces from one call to the next; needs a fixed batch size.
-            `reset_state()` starts anew.
+        tau_mem: time constant of the membrane in steps, > 0; gives alpha. Default 10.
+        tau_syn: time constant of the synapse in steps, > 0; gives beta. Default 6.
+        tau_ref: time constant of the recovery in steps, > 0; gives gamma. Default 2.
+        surrogate: derivative of a spike by ``u_t``. Default ``"boxcar"``.
+        detach_reset: leave the refractory kernel out of the gradient. Default True.
+        **kwargs: `return_sequences`, `return_state`, `stateful` and arguments of Keras layers, see
+            `SpikingLayer`.
 
-    Inputs: floating [batch, time, neurons...], and optionally an `initial_state`, [P, Q, R]. Masked
-    steps emit 0 and leave the states alone.
-    Output: spikes, 0 or 1, of the same shape; with `return_state`, ``(spikes, P, Q, R)``.
+    Inputs, output, masks: see `SpikingLayer`. States: ``P_t``, ``Q_t`` and ``R_{t+1}``.
 
     Example:
 
@@ -93,16 +103,16 @@ class SRM(SpikingLayer):
 
     def __init__(
         self,
-        tau_mem=10.0,
-        tau_syn=6.0,
-        tau_ref=2.0,
-        surrogate="boxcar",
-        detach_reset=True,
-        return_sequences=True,
-        return_state=False,
-        stateful=False,
+        tau_mem: float = 10.0,
+        tau_syn: float = 6.0,
+        tau_ref: float = 2.0,
+        *,
+        surrogate: str | Surrogate = "boxcar",
+        detach_reset: bool = True,
         **kwargs,
     ):
-        dtype = kwargs.get("dtype")
-        cell = SRMCell(None, tau_mem, tau_syn, tau_ref, surrogate, detach_reset, dtype=dtype)
-        super().__init__(cell, return_sequences, return_state, stateful, **kwargs)
+        cell = SRMCell(
+            None, tau_mem, tau_syn, tau_ref, surrogate=surrogate, detach_reset=detach_reset,
+            dtype=kwargs.get("dtype"),
+        )  # fmt: skip
+        super().__init__(cell, **kwargs)

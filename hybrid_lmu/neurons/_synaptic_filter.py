@@ -6,9 +6,9 @@
     alpha = exp(-1 / tau_mem);        beta = exp(-1 / tau_syn)
 
 so that ``P_t = sum_k a(k) x_{t-k}`` with the kernel ``a(k) = (alpha**k - beta**k) / (alpha -
-beta)`` (``k alpha**(k-1)`` if the two are equal): an input reaches P one step later. Being linear,
-it needs no loop over time: the sequence is cut into chunks, P inside each of them is one product
-with the kernel as a matrix, and only the chunks follow each other.
+beta)`` (``k alpha**(k-1)`` if the two are equal): an input reaches P one step later. The filter is
+linear, so it needs no loop over single steps: the sequence is cut into chunks, P inside a chunk is
+one product with the kernel as a matrix, and a loop runs over the chunks only.
 
 Source: Jang, Skatchkovsky & Simeone (2020), arXiv:2012.08300.
 """
@@ -17,20 +17,10 @@ import numpy as np
 from keras import ops
 
 from hybrid_lmu._internal.gradients import custom_gradient
+from hybrid_lmu._internal.masks import with_rank_of
 from hybrid_lmu.memory import _chunks as chunks
 from hybrid_lmu.neurons._cell import check_time_constant
-from hybrid_lmu.neurons._over_time import scan, swap_time, time_mask
-
-
-def kernel(tau_mem, tau_syn, length):
-    """``a(0), ..., a(length - 1)``, float64.
-
-    Example:
-
-    >>> kernel(10.0, 6.0, 4).round(3)
-    array([0.   , 1.   , 1.751, 2.301])
-    """
-    return SynapticFilter(tau_mem, tau_syn).responses(length)[0]
+from hybrid_lmu.neurons._over_time import scan, swap_time
 
 
 class SynapticFilter:
@@ -42,34 +32,37 @@ class SynapticFilter:
     States, in this order: P and Q, each of the shape of one step of the input.
     """
 
-    def __init__(self, tau_mem, tau_syn):
+    def __init__(self, tau_mem: float, tau_syn: float):
         self.tau_mem = check_time_constant("tau_mem", tau_mem)
         self.tau_syn = check_time_constant("tau_syn", tau_syn)
         self.alpha, self.beta = np.exp([-1.0 / self.tau_mem, -1.0 / self.tau_syn]).tolist()
 
     def responses(self, length):
-        """What an input, or Q, of 1 leaves in P and in Q after 0, 1, ... steps: two arrays."""
+        """Return P and Q after 0, 1, ... steps of an input (or a Q) of 1: two float64 arrays.
+
+        The first is the kernel, ``a(0), ..., a(length - 1)``.
+        """
         in_p, in_q = np.zeros(length), self.beta ** np.arange(length)
         for k in range(1, length):
             in_p[k] = self.alpha * in_p[k - 1] + in_q[k - 1]
         return in_p, in_q
 
     def step(self, x, p, q):
-        """``(P_t, Q_t)`` from ``x_t`` and the states before."""
+        """Return ``(P_t, Q_t)`` from ``x_t`` and the states before."""
         return self.alpha * p + q, self.beta * q + x
 
     def sequence(self, x, p, q, mask=None):
-        """``P_t`` of all steps, and the states after the last: ``(P, p, q)``.
+        """Return ``P_t`` of all steps and the states after the last step: ``(P, p, q)``.
 
-        In chunks; with a mask or an unknown length step by step. The two agree to rounding. (784
-        steps, 256 inputs, batch 32, one CPU core, with gradient: chunks are 3.5 times faster on
-        TensorFlow and 1.4 times slower under XLA.)
+        The computation runs in chunks; with a mask or an unknown length it runs step by step. The
+        two agree to rounding. (784 steps, 256 inputs, batch 32, one CPU core, with gradient: chunks
+        are 3.5 times faster on TensorFlow and 1.4 times slower under XLA.)
 
         Args:
             x: [batch, time, neurons...], in the dtype of the states; at least one step.
             p, q: the states before, [batch, neurons...].
             mask: optional booleans [batch, time]; a step that is False leaves the states alone,
-                and P of it means nothing.
+                and its P means nothing.
         """
         if mask is not None or x.shape[1] is None:
             return self._by_steps(x, p, q, mask)
@@ -131,8 +124,11 @@ class SynapticFilter:
     def _by_steps(self, x, p, q, mask):
         """`sequence` by a loop over time, elementwise, whose gradient is the loop backwards."""
         stop = ops.stop_gradient
+        if mask is None:
+            valid = swap_time(ops.ones_like(x))
+        else:
+            valid = swap_time(ops.cast(with_rank_of(mask, x), x.dtype))
         x = swap_time(x)
-        valid = ops.ones_like(x) if mask is None else ops.cast(time_mask(mask, x), x.dtype)
 
         def forward(states, at):
             new = self.step(at[0], *states)

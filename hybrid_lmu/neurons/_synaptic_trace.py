@@ -1,12 +1,12 @@
-"""SynapticTrace: what a synapse remembers of the spikes that came in, without weights or spikes."""
+"""SynapticTrace: a trace of the spikes that came in, filtered by synapse and membrane."""
 
 import keras
 from keras import ops
 
 from hybrid_lmu._internal.checks import check_positive_integer
-from hybrid_lmu.cells.contract import Cell, state_dtype
+from hybrid_lmu._internal.masks import zero_masked_steps
+from hybrid_lmu.cells.contract import INPUT, Activity, Cell, Products, Signal, state_dtype
 from hybrid_lmu.layers._stateful_activation import StatefulActivation
-from hybrid_lmu.neurons._cell import emitted
 from hybrid_lmu.neurons._synaptic_filter import SynapticFilter
 
 
@@ -14,9 +14,16 @@ from hybrid_lmu.neurons._synaptic_filter import SynapticFilter
 class SynapticTraceCell(Cell):
     """One step of a `SynapticTrace`.
 
+    ::
+
+        P_t = alpha P_{t-1} + Q_{t-1};    Q_t = beta Q_{t-1} + x_t
+
     Args:
         units: number of inputs.
-        tau_mem, tau_syn: time constants in steps, > 0. Defaults 10 and 6.
+        tau_mem: time constant of the membrane in steps, > 0: ``alpha = exp(-1 / tau_mem)``.
+            Default 10.
+        tau_syn: time constant of the synapse in steps, > 0: ``beta = exp(-1 / tau_syn)``.
+            Default 6.
 
     Inputs: ``x_t``, [batch, units]. States: ``P_t`` and ``Q_t``, float32. Output: ``P_t``.
 
@@ -28,18 +35,21 @@ class SynapticTraceCell(Cell):
 
     takes_sequences = True
 
-    def __init__(self, units, tau_mem=10.0, tau_syn=6.0, **kwargs):
+    def __init__(self, units: int, tau_mem: float = 10.0, tau_syn: float = 6.0, **kwargs):
         super().__init__(**kwargs)
         self.units = self.output_size = check_positive_integer("units", units)
         self.filter = SynapticFilter(tau_mem, tau_syn)
         self.state_size = [self.units, self.units]
+
+    def products(self, inputs: tuple[Signal, ...] = (INPUT,)) -> Products:
+        return Products((), Signal("output"))
 
     def call(self, inputs, states, training=False):
         p, q = self.filter.step(ops.cast(inputs, self.compute_dtype), *states)
         return ops.cast(p, self.dtype_policy.compute_dtype), [p, q]
 
     def sequence(self, x, states, training=False):
-        """All steps, [batch, time, units]: ``(P, [p, q])``."""
+        """Run all steps of x, [batch, time, units]; return ``(P, [p, q])``."""
         outputs, p, q = self.filter.sequence(ops.cast(x, self.compute_dtype), *states)
         return ops.cast(outputs, self.dtype_policy.compute_dtype), [p, q]
 
@@ -52,19 +62,26 @@ class SynapticTraceCell(Cell):
 class SynapticTrace(StatefulActivation):
     """The feed-forward kernel of a spike response model, over whole sequences.
 
-    ``P_t = alpha P_{t-1} + Q_{t-1}; Q_t = beta Q_{t-1} + x_t``, computed in parallel
-    (`hybrid_lmu.neurons._synaptic_filter`). Of spikes it is what a local learning rule needs beside
-    the surrogate gradient: the presynaptic factor, ``du/dW``.
+    ::
 
-    The trace is real. In front of a `Dense` layer it makes that layer's products multiplications;
-    behind it (as `SRM` has it) the same network meets spikes: only additions. A bias of the
-    `Dense` layer is filtered in the second case and not in the first.
+        P_t = alpha P_{t-1} + Q_{t-1};    Q_t = beta Q_{t-1} + x_t
+
+    P is computed for all steps in parallel (`hybrid_lmu.neurons._synaptic_filter`). With spikes as
+    input it is ``du/dW``, the presynaptic factor of a local learning rule.
+
+    The trace is real. In front of a `Dense` layer it makes the products of that layer
+    multiplications. Behind the layer (as in `SRM`) the weights meet spikes, so that the same
+    network needs only additions. The bias of the layer is filtered in the second case only.
 
     Args:
-        tau_mem, tau_syn: time constants in steps, > 0. Defaults 10 and 6.
-        return_state: also return P and Q after the last step.
+        tau_mem: time constant of the membrane in steps, > 0: ``alpha = exp(-1 / tau_mem)``.
+            Default 10.
+        tau_syn: time constant of the synapse in steps, > 0: ``beta = exp(-1 / tau_syn)``.
+            Default 6.
+        return_state: also return P and Q after the last step. Default False.
         stateful: keep P and Q from one call to the next; needs a fixed batch size. `reset_state()`
-            starts anew.
+            starts anew. Default False.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Inputs: floating [batch, time, neurons...], and optionally an `initial_state`, [P, Q]. Masked
     steps emit 0 and leave the states alone.
@@ -82,8 +99,16 @@ class SynapticTrace(StatefulActivation):
 
     state_names = ("membrane trace", "synaptic trace")
 
-    def __init__(self, tau_mem=10.0, tau_syn=6.0, return_state=False, stateful=False, **kwargs):
-        super().__init__(return_state, stateful, **kwargs)
+    def __init__(
+        self,
+        tau_mem: float = 10.0,
+        tau_syn: float = 6.0,
+        *,
+        return_state: bool = False,
+        stateful: bool = False,
+        **kwargs,
+    ):
+        super().__init__(return_state=return_state, stateful=stateful, **kwargs)
         self.filter = SynapticFilter(tau_mem, tau_syn)
         self.state_dtype = state_dtype(self.dtype_policy)
 
@@ -91,6 +116,10 @@ class SynapticTrace(StatefulActivation):
         self.check_shape(input_shape)
         if self.stateful:
             self.add_states(input_shape)
+
+    def products(self) -> Products:
+        output = Signal("output")
+        return Products((Activity("output", output),), output)
 
     def initial_states(self, shape):
         return [ops.zeros(shape, dtype=self.state_dtype) for _ in self.state_names]
@@ -100,7 +129,7 @@ class SynapticTrace(StatefulActivation):
             return inputs, states
         x = ops.cast(inputs, self.state_dtype)
         outputs, p, q = self.filter.sequence(x, *states, mask)
-        return ops.cast(emitted(outputs, mask), self.compute_dtype), [p, q]
+        return ops.cast(zero_masked_steps(outputs, mask), self.compute_dtype), [p, q]
 
     def get_config(self):
         taus = {"tau_mem": self.filter.tau_mem, "tau_syn": self.filter.tau_syn}

@@ -1,8 +1,9 @@
-"""Surrogate gradients: a spike forward, a smooth function's derivative backward.
+"""Surrogate gradients: a spike forward, the derivative of another function backward.
 
-A spike ``s = [u >= 0]`` has no useful derivative: 0 everywhere but at the threshold. Training takes
-another one, ``ds/du := g(u)``, which is large near the threshold. Which one, is an object that
-every neuron of this package takes as `surrogate`, itself, by name or by its configuration.
+A spike ``s = [u >= 0]`` has no useful derivative: it is 0 everywhere except at the threshold.
+Training replaces it by a surrogate derivative, ``ds/du := g(u)``, which is large near the
+threshold. Every neuron of this package takes it as argument `surrogate`: a `Surrogate`, its name
+(with the default steepness) or its configuration.
 
 Sources: Neftci, Mostafa & Zenke (2019), arXiv:1901.09948, for the method; Fang et al. (2021),
 arXiv:2007.05785, for the arctangent; Jang, Skatchkovsky & Simeone (2020), arXiv:2012.08300, for
@@ -20,18 +21,18 @@ from hybrid_lmu._internal.gradients import custom_gradient
 
 
 class Surrogate(abc.ABC):
-    """Base: a spike with the gradient of `derivative`, which a subclass defines.
+    """Base of the surrogates, and the contract for one of your own.
 
-    For a file of a model to hold it, a subclass is registered with Keras
+    A subclass defines `derivative`. A saved model keeps a surrogate that is registered with Keras
     (`keras.saving.register_keras_serializable`) and has `get_config`.
     """
 
     @abc.abstractmethod
     def derivative(self, u):
-        """``g(u)``, elementwise, in the shape and dtype of u."""
+        """Return ``g(u)``, elementwise, in the shape and dtype of u; u is potential - threshold."""
 
     def spike(self, u):
-        """``[u >= 0]`` in the shape and dtype of u; backward ``dL/du = dL/ds g(u)``."""
+        """Return ``[u >= 0]`` in the shape and dtype of u; backward ``dL/du = dL/ds g(u)``."""
 
         @custom_gradient
         def fire(u):
@@ -43,7 +44,7 @@ class Surrogate(abc.ABC):
         return fire(ops.convert_to_tensor(u))
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict):
         return cls(**config)
 
 
@@ -60,14 +61,14 @@ class ArcTan(Surrogate):
     1.0
     """
 
-    def __init__(self, alpha=2.0):
+    def __init__(self, alpha: float = 2.0):
         self.alpha = check_positive("alpha", alpha)
 
     def derivative(self, u):
         scaled = (0.5 * math.pi * self.alpha) * u
         return (0.5 * self.alpha) / (1.0 + scaled * scaled)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {"alpha": self.alpha}
 
 
@@ -84,14 +85,14 @@ class Sigmoid(Surrogate):
     1.0
     """
 
-    def __init__(self, alpha=4.0):
+    def __init__(self, alpha: float = 4.0):
         self.alpha = check_positive("alpha", alpha)
 
     def derivative(self, u):
         y = ops.sigmoid(self.alpha * u)
         return self.alpha * y * (1.0 - y)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {"alpha": self.alpha}
 
 
@@ -100,7 +101,7 @@ class Boxcar(Surrogate):
     """``g(u) = 1 / width if -width / 2 < u <= width / 2 else 0``, the slope of a ramp.
 
     Args:
-        width: of the window around the threshold, > 0. Default 1.
+        width: width of the window around the threshold, > 0. Default 1.
 
     Example:
 
@@ -108,21 +109,21 @@ class Boxcar(Surrogate):
     [0.0, 1.0, 1.0, 0.0]
     """
 
-    def __init__(self, width=1.0):
+    def __init__(self, width: float = 1.0):
         self.width = check_positive("width", width)
 
     def derivative(self, u):
         inside = ops.logical_and(u > -0.5 * self.width, u <= 0.5 * self.width)
         return ops.cast(inside, u.dtype) / self.width
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {"width": self.width}
 
 
 NAMED = {"arctan": ArcTan, "sigmoid": Sigmoid, "boxcar": Boxcar}
 
 
-def get(surrogate):
+def get(surrogate: str | dict | Surrogate) -> Surrogate:
     """Return a `Surrogate` from itself, its name (with the default arguments) or its serialization.
 
     Example:

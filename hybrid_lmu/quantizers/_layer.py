@@ -1,11 +1,18 @@
 """SigmaDelta: the quantizer as a layer over whole sequences."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
-from hybrid_lmu._internal.checks import check_floating, check_rank
+from hybrid_lmu._internal.checks import check_floating, check_no_other, check_rank
+from hybrid_lmu.cells.contract import Activity, Products, Signal, resolution_of
 from hybrid_lmu.layers._stateful_activation import StatefulActivation
 from hybrid_lmu.quantizers._sigma_delta import SigmaDeltaQuantizer
+from hybrid_lmu.quantizers.contract import Quantizer
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -16,25 +23,31 @@ class SigmaDelta(StatefulActivation):
     ``y_t = n_t / w`` (see `SigmaDeltaQuantizer`). All steps are computed in parallel.
 
     Args:
-        activation: ``f``, default ``None`` (identity).
-        resolution: ``w``: levels per unit of activation per step; scalar, one per neuron (last
-            axis), or ``None`` for the non-spiking ``y = f(x)``. Default 1.
+        activation: ``f``, a name or callable of Keras. Default ``None``: identity.
+        resolution: ``w`` > 0, levels per unit of activation per step: a number, one per neuron
+            (last axis), or ``None`` for the non-spiking ``y = f(x)``. Default 1.
         initial_error: ``v_0``: ``"uniform"`` (default), ``"zeros"``, ``"half"`` or numbers in
             [0, 1) that broadcast to the shape of the neurons.
-        seed: seed of the uniform draw.
-        return_state: also return the error after the last step.
-        stateful: keep the error from one call to the next, so that a sequence fed in chunks gives
-            what one long call gives; needs a fixed batch size. `reset_state()` draws anew.
+        seed: integer seed of the uniform draw. Default ``None``: a random seed.
+        return_state: True also returns the error after the last step. Default False.
+        stateful: True keeps the error from one call to the next, so a sequence fed in chunks gives
+            the outputs of one long call. The batch size must be fixed; `reset_state()` draws anew.
+            Default False.
+        quantizer: a `Quantizer` in place of the four arguments before `return_state`. Default
+            ``None``: a `SigmaDeltaQuantizer`.
 
-    Without a time axis, [batch, features], the layer is one step at some time: ``n = floor(v_0 +
-    w * f(x))`` with a uniform ``v_0``. This is how a layer after the last step of a sequence
-    trains: an error that starts uniform and independent of the input is so at every step, so the
-    output has the distribution of the last step of the whole simulation
-    (`hybrid_lmu.full_simulation`).
+    Inputs without a time axis, [batch, features], are one step at some time: ``n = floor(v_0 + w *
+    f(x))`` with a uniform ``v_0``. A layer after the last step of a sequence trains in this way. An
+    error that starts uniform and independent of the input stays so at every step. The output thus
+    has the distribution of the last step of the whole simulation (`hybrid_lmu.full_simulation`).
 
     Inputs: floating [batch, time, features...] or [batch, features]. Masked steps emit 0 and leave
-    the error alone; without a resolution they are ``f(x)``, as all others.
+    the error as it is. Without a resolution the layer ignores the mask.
     Output: the same shape; with `return_state`, ``(outputs, error)``.
+
+    Raises:
+        ValueError: for inputs without a time axis, if the quantizer is not stationary or the layer
+            has states; for a bad argument, see `SigmaDeltaQuantizer`.
 
     Example:
 
@@ -49,16 +62,27 @@ class SigmaDelta(StatefulActivation):
 
     def __init__(
         self,
-        activation=None,
-        resolution=1.0,
-        initial_error="uniform",
-        seed=None,
-        return_state=False,
-        stateful=False,
+        activation: Any = None,
+        resolution: float | Sequence[float] | None = 1.0,
+        *,
+        initial_error: str | float | Sequence[float] = "uniform",
+        seed: int | None = None,
+        return_state: bool = False,
+        stateful: bool = False,
+        quantizer: Quantizer | None = None,
         **kwargs,
     ):
         super().__init__(return_state, stateful, **kwargs)
-        self.quantizer = SigmaDeltaQuantizer(
+        check_no_other(
+            "quantizer",
+            quantizer,
+            activation=(activation, None),
+            resolution=(resolution, 1.0),
+            initial_error=(initial_error, "uniform"),
+            seed=(seed, None),
+        )
+        self._quantizer_is_given = quantizer is not None
+        self.quantizer = quantizer or SigmaDeltaQuantizer(
             activation, resolution, initial_error, seed, dtype="float32", name="quantizer"
         )
 
@@ -67,6 +91,14 @@ class SigmaDelta(StatefulActivation):
         self.quantizer.build(input_shape)
         if self.stateful and self.quantizer.spiking:
             self.add_states(input_shape)
+
+    @property
+    def keeps_state(self) -> bool:
+        return self.quantizer.spiking
+
+    def products(self) -> Products:
+        output = Signal("output", resolution_of(self.quantizer))
+        return Products((Activity("", output),), output)
 
     def initial_states(self, shape):
         return [self.quantizer.get_initial_error(shape)]
@@ -84,10 +116,14 @@ class SigmaDelta(StatefulActivation):
         return outputs, [error]
 
     def check_shape(self, shape, initial_state=None):
-        uniform = self.quantizer.initial_error == "uniform" or not self.quantizer.spiking
         if len(shape) != 2:
             check_rank(self, shape, 3, "[batch, time, features...]", at_least=True)
-        elif not uniform or self.stateful or self.return_state or initial_state is not None:
+        elif (
+            not self.quantizer.stationary
+            or self.stateful
+            or self.return_state
+            or initial_state is not None
+        ):
             raise ValueError(
                 f"`{self.name}` takes inputs without a time axis only with initial_error='uniform' "
                 "and without states (`stateful`, `return_state`, `initial_state`); expected "
@@ -95,6 +131,17 @@ class SigmaDelta(StatefulActivation):
             )
 
     def get_config(self):
-        config = self.quantizer.get_config()
+        config = super().get_config()
+        if self._quantizer_is_given:
+            return {**config, "quantizer": keras.saving.serialize_keras_object(self.quantizer)}
+        quantizer = self.quantizer.get_config()
         own = ("activation", "resolution", "initial_error", "seed")
-        return {**super().get_config(), **{key: config[key] for key in own}}
+        return {**config, **{key: quantizer[key] for key in own}}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        quantizer = config.get("quantizer")
+        if quantizer is not None:
+            make = keras.saving.deserialize_keras_object
+            config = {**config, "quantizer": make(quantizer, custom_objects=custom_objects)}
+        return cls(**config)

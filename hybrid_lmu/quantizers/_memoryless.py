@@ -5,29 +5,36 @@ They emit integer counts of the same resolution, but what a step leaves over is 
     RoundingQuantizer:    n_t = floor(w * f(x_t) + 1/2)
     StochasticQuantizer:  n_t = floor(w * f(x_t) + U_t),   U_t uniform on [0, 1), new at each step
 
-Both keep the interface of `SigmaDeltaQuantizer`, so any cell of this package takes them. The mean
-square error of a step, in levels, with ``p`` the fraction of ``w * f(x)``: ``min(p, 1 - p) ** 2``
-and ``p * (1 - p)``, the latter also that of the sigma-delta quantizer. Over many steps the errors
-of the first add up with their bias, those of the second as white noise, those of the sigma-delta
-quantizer not at all.
+With ``p`` the fraction of ``w * f(x)``, the mean square error of a step, in levels, is
+``min(p, 1 - p) ** 2`` for rounding and ``p * (1 - p)`` for stochastic rounding and for the
+sigma-delta quantizer. Over many steps the errors of rounding add up with their bias, the errors of
+stochastic rounding add up as white noise, and the errors of the sigma-delta quantizer cancel.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu.quantizers._sigma_delta import ONE, SigmaDeltaQuantizer
+from hybrid_lmu.quantizers import _fixed_point
+from hybrid_lmu.quantizers._fixed_point import ONE
+from hybrid_lmu.quantizers._seeded import SeededQuantizer
+from hybrid_lmu.quantizers.contract import Quantizer
 
 # u <- (u * a + c) mod 2**24 runs through all 2**24 values (a % 4 == 1, c odd).
 _FACTOR, _SHIFT = 1_140_671_485, 12_820_163
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
-class RoundingQuantizer(SigmaDeltaQuantizer):
+class RoundingQuantizer(Quantizer):
     """Rounding to the nearest level, ``n = floor(w * f(x) + 1/2)``: no memory, no noise.
 
-    Args:
-        activation, resolution, learn_resolution, limit: see `SigmaDeltaQuantizer`.
+    The arguments are those of `Quantizer`: `activation`, `resolution`, `learn_resolution`, `limit`
+    and `gain`. The state is the constant 1/2.
 
     Example:
 
@@ -41,70 +48,72 @@ class RoundingQuantizer(SigmaDeltaQuantizer):
 
     stationary = True
 
-    def __init__(self, activation=None, resolution=1.0, learn_resolution=False, **kwargs):
-        super().__init__(
-            activation, resolution, "half", learn_resolution=learn_resolution, **kwargs
-        )
+    def get_initial_error(self, shape):
+        """Return 1/2, of the given shape; 0 if non-spiking."""
+        return ops.full(shape, 0.5 if self.spiking else 0.0, dtype="float32")
 
-    def _error_after(self, error, left_over):
-        return error
+    def round(self, levels, state):
+        return _fixed_point.floor_with(state, levels)[0], state
 
-    def _carries(self, added, first, mask):
-        return added >= ONE - first, first[:, 0]
-
-    def get_config(self):
-        config = super().get_config()
-        del config["initial_error"], config["seed"]
-        return config
+    def round_sequence(self, levels, state, mask=None):
+        whole, added, nothing = _fixed_point.split(levels)
+        first = _fixed_point.to_grid(state)
+        counts = whole + ops.cast(added >= ONE - first, "float32")
+        return counts, _fixed_point.from_grid(first[:, 0]) + nothing
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
-class StochasticQuantizer(SigmaDeltaQuantizer):
-    """Stochastic rounding, ``n = floor(w * f(x) + U)``, unbiased at each step, without memory.
+class StochasticQuantizer(SeededQuantizer):
+    """Stochastic rounding, ``n = floor(w * f(x) + U)``: unbiased at each step, without memory.
 
     ``U`` comes from a linear congruential generator in each neuron, ``U <- frac(a U + c)`` on the
-    grid of 2**-24, that starts from a uniform draw; so a step is a pure function of its state, and
-    the step form and the sequence form give the same counts.
+    grid of 2**-24, which starts from a uniform draw. So a step is a pure function of its state, and
+    a step and a sequence give the same counts.
 
     Args:
-        activation, resolution, learn_resolution, limit: see `SigmaDeltaQuantizer`.
-        seed: integer seed of the first draw.
+        activation: ``f``, a name or callable of Keras. Default ``None``: identity.
+        resolution: ``w`` > 0, levels per unit of activation per step: a number, one per neuron, or
+            ``None`` for a non-spiking ``y = f(x)``. Default 1.
+        seed: integer seed of the first draw. Default ``None``: a random seed.
+        kwargs: `learn_resolution`, `limit` and `gain` of `Quantizer`.
     """
 
     stationary = True
 
     def __init__(
-        self, activation=None, resolution=1.0, learn_resolution=False, seed=None, **kwargs
+        self,
+        activation: Any = None,
+        resolution: float | Sequence[float] | None = 1.0,
+        *,
+        seed: int | None = None,
+        **kwargs,
     ):
-        super().__init__(
-            activation, resolution, "uniform", seed, learn_resolution=learn_resolution, **kwargs
-        )
+        super().__init__(activation, resolution, seed=seed, **kwargs)
 
-    def _error_after(self, error, left_over):
-        drawn = ops.cast(ops.stop_gradient(error) * ONE, "int32") * _FACTOR + _SHIFT
-        return ops.cast(ops.bitwise_and(drawn, ONE - 1), error.dtype) / ONE
+    def round(self, levels, state):
+        drawn = ops.cast(state * ONE, "int32") * _FACTOR + _SHIFT
+        after = _fixed_point.from_grid(ops.bitwise_and(drawn, ONE - 1))
+        return _fixed_point.floor_with(state, levels)[0], after
 
-    def _carries(self, added, first, mask):
+    def round_sequence(self, levels, state, mask=None):
+        whole, added, nothing = _fixed_point.split(levels)
         steps = added.shape[1] if added.shape[1] is not None else ops.shape(added)[1]
         if mask is None:
-            done = ops.expand_dims(ops.arange(steps + 1), 0)  # draws before each step
+            done = ops.arange(steps + 1)  # draws before each step
+            done = ops.reshape(done, (1, -1, *(1,) * (len(added.shape) - 2)))
         else:
             done = ops.cumsum(ops.cast(mask, "int32"), axis=1)
             done = ops.concatenate([ops.zeros_like(done[:, :1]), done], axis=1)
         factors, shifts = _powers(steps)
-        done = ops.reshape(done, (*ops.shape(done)[:2], *(1,) * (len(added.shape) - 2)))
+        first = _fixed_point.to_grid(state)
         drawn = ops.take(factors, done, axis=0) * first + ops.take(shifts, done, axis=0)
         drawn = ops.bitwise_and(drawn, ONE - 1)
-        return added >= ONE - drawn[:, :-1], drawn[:, -1]
-
-    def get_config(self):
-        config = super().get_config()
-        del config["initial_error"]
-        return config
+        counts = whole + ops.cast(added >= ONE - drawn[:, :-1], "float32")
+        return counts, _fixed_point.from_grid(drawn[:, -1]) + nothing
 
 
 def _powers(steps):
-    """Factors and shifts of 0 to `steps` draws at once, int32 [steps + 1] (modulo 2**32)."""
+    """Return factors and shifts of 0 to `steps` draws at once, int32 [steps + 1], mod 2**32."""
     factors, shifts = np.ones(steps + 1, "uint32"), np.zeros(steps + 1, "uint32")
     with np.errstate(over="ignore"):
         for k in range(steps):

@@ -1,46 +1,59 @@
 """Annealing: scheduled scalars of a model, the resolution of its quantizers first of all.
 
-A schedule is a function of the training step (or the epoch) alone, and the step is that of the
-optimizer, which is saved with the model. So training that is resumed from a checkpoint goes on with
-the right value, and nothing has to be saved here. The value is assigned to a variable, so nothing
-is traced again.
+A schedule is a function of the training step (or the epoch) alone. The step is that of the
+optimizer, and the model saves it. So training that resumes from a checkpoint goes on with the right
+value, and the callbacks save nothing. They assign the value to a variable, so nothing is traced
+again.
 """
 
-from fnmatch import fnmatchcase
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu._internal.checks import check_choice
+from hybrid_lmu._internal.checks import check_choice, check_positive
+from hybrid_lmu.quantizers._find import path_matches, quantizers_of
 
 
 class ScheduledVariable(keras.callbacks.Callback):
     """Set variables of the model, found by name, to a scheduled value during training.
 
     Args:
-        variable: name of the variables, such as ``"resolution"``; non-trainable ones, as a rule.
+        variable: name of the variables, such as ``"temperature"``. They should not be trainable.
         schedule: a `keras.optimizers.schedules.LearningRateSchedule` or any callable that takes the
             step (or epoch), counted from 0, and returns a number, or an array of the variables'
             shape. The step is that of the optimizer when training starts, and then counts batches.
             Give Keras's schedules floats (64.0): they compute in the dtype of their arguments.
         per: ``"step"`` (default): the value changes at each training step (each execution, if the
             model is compiled with `steps_per_execution`); ``"epoch"``: at the start of each epoch.
-        name: shell pattern (``*``, ``?``, ``[...]``) for the variables to set; it must match their
-            whole path (``"hybrid_lmu/lmu_cell/memory_quantizer/resolution"``) or one part of it
-            (``"memory_quantizer"``). Default ``"*"``: all.
-        log_name: key under which the value (the mean, if an array) stands in the logs of each
-            epoch, so in `History`, TensorBoard and so on; put it before a callback that is to see
-            it. Default: `variable`.
+        name: shell pattern (``*``, ``?``, ``[...]``) for the variables to set. The pattern must
+            match the whole path of a variable (``"lmu/lmu_cell/memory_quantizer/resolution"``) or
+            one part of the path (``"memory_quantizer"``). Default ``"*"``: all.
+        log_name: key of the value (the mean, if an array) in the logs of each epoch, so in
+            `History`, TensorBoard and so on. A callback that reads the key must come later in the
+            list of callbacks. Default ``None``: `variable`.
 
-    A model that is not built yet runs its first batch with the value it was made with. A clone, and
-    a layer made from its configuration, start from that value too; a saved model keeps its own.
+    A model that is not built yet runs its first batch with its initial value. A clone of a model,
+    and a layer made from a configuration, start from the initial value too. A saved model keeps the
+    present value.
 
     Raises:
         ValueError: when training starts, if no variable matches; when a value is not finite.
     """
 
-    def __init__(self, variable, schedule, per="step", name="*", log_name=None):
+    def __init__(
+        self,
+        variable: str,
+        schedule: Callable[[int], Any],
+        *,
+        per: str = "step",
+        name: str = "*",
+        log_name: str | None = None,
+    ):
         super().__init__()
         if not callable(schedule):
             raise ValueError(
@@ -52,11 +65,11 @@ class ScheduledVariable(keras.callbacks.Callback):
         self.per = check_choice("per", per, ("step", "epoch"))
         self.name = name
         self.log_name = log_name or variable
-        self.value = None
+        self.value = self._variables = None
         self._epoch_start = self._seen = 0
 
     def on_train_begin(self, logs=None):
-        self.value = None
+        self.value = self._variables = None
         self._epoch_start, self._seen = training_steps(self.model.optimizer), 0
         if self.model.built:
             self._found()
@@ -81,7 +94,7 @@ class ScheduledVariable(keras.callbacks.Callback):
             logs[self.log_name] = float(np.mean(self.value))
 
     def check(self, value):
-        """Raise ValueError unless `value`, an array, may be assigned."""
+        """Raise ValueError unless the array `value` may be assigned."""
         if not np.all(np.isfinite(value)):
             raise ValueError(f"A scheduled {self.variable} must be finite; received: {value}")
 
@@ -99,28 +112,44 @@ class ScheduledVariable(keras.callbacks.Callback):
             variable.assign(np.broadcast_to(value, variable.shape))
         self.value = value
 
+    def variables(self) -> dict[str, keras.Variable]:
+        """Return ``{path: variable}`` of the variables to set."""
+        return {
+            v.path: v
+            for v in self.model.variables
+            if v.name == self.variable and path_matches(v.path, self.name)
+        }
+
     def _found(self):
-        found = matching_variables(self.model, self.variable, self.name)
-        if not found:
+        """Return the variables to set, looked up once a training."""
+        self.model  # noqa: B018 (on JAX, writes the state of training to the variables)
+        if self._variables is None:
+            self._variables = self.variables()
+        if not self._variables:
             known = sorted(v.path for v in self.model.variables if v.name == self.variable)
             raise ValueError(
                 f"No variable named {self.variable!r} matches name={self.name!r}; "
                 f"the model has {known or 'none of that name'}."
             )
-        return found
+        return self._variables
 
 
 class AnnealResolution(ScheduledVariable):
     """Anneal the resolution of quantizers during training, from non-spiking to spiking.
 
-    A large resolution makes an ordinary network, a small one a spiking one, and the same weights
-    are moved smoothly from the first to the second (Voelker, Rasmussen & Eliasmith 2020,
-    arXiv:2002.03553, whose own schedule is not known).
+    A large resolution makes an ordinary network, a small one a spiking network. Annealing moves the
+    same weights smoothly from the first to the second. Voelker, Rasmussen & Eliasmith (2020,
+    arXiv:2002.03553) anneal too; their schedule is not known.
 
     Args:
         schedule: resolution as a function of the step or epoch, counted from 0, such as
-            `GeometricDecay` or any `keras.optimizers.schedules.LearningRateSchedule`.
-        per, name, log_name: see `ScheduledVariable`. `log_name` defaults to ``"resolution"``.
+            `GeometricDecay` or any `keras.optimizers.schedules.LearningRateSchedule`. It returns a
+            number > 0, or one per neuron.
+        per: ``"step"`` (default) or ``"epoch"``: when the resolution changes.
+        name: shell pattern for the path of the resolutions, or one part of the path, such as
+            ``"memory_quantizer"``. Default ``"*"``: all quantizers.
+        log_name: key of the (mean) resolution in the logs of each epoch. Default ``None``:
+            ``"resolution"``.
 
     Example:
 
@@ -131,8 +160,18 @@ class AnnealResolution(ScheduledVariable):
         ValueError: if the model has no quantizer of that name, or a value is not finite and > 0.
     """
 
-    def __init__(self, schedule, per="step", name="*", log_name=None):
+    def __init__(
+        self,
+        schedule: Callable[[int], Any],
+        *,
+        per: str = "step",
+        name: str = "*",
+        log_name: str | None = None,
+    ):
         super().__init__("resolution", schedule, per=per, name=name, log_name=log_name)
+
+    def variables(self):
+        return resolution_variables(self.model, self.name)
 
     def check(self, value):
         if not np.all(np.isfinite(value) & (value > 0)):
@@ -144,16 +183,19 @@ class GeometricDecay(keras.optimizers.schedules.LearningRateSchedule):
     """``initial * (final / initial) ** min(step / decay_steps, 1)``: geometric, then constant.
 
     Args:
-        initial, final: values at step 0 and from step `decay_steps` on; > 0.
-        decay_steps: number of steps (or epochs) between them; > 0.
+        initial: value at step 0; > 0.
+        final: value from step `decay_steps` on; > 0.
+        decay_steps: number of steps (or epochs) between the two values; > 0.
+
+    Raises:
+        ValueError: if an argument is not a finite number > 0.
     """
 
-    def __init__(self, initial, final, decay_steps):
+    def __init__(self, initial: float, final: float, decay_steps: float):
         super().__init__()
-        for key, value in (("initial", initial), ("final", final), ("decay_steps", decay_steps)):
-            if not np.isfinite(value) or value <= 0:
-                raise ValueError(f"`{key}` must be finite and > 0; received: {value!r}")
-        self.initial, self.final, self.decay_steps = initial, final, decay_steps
+        self.initial = check_positive("initial", initial)
+        self.final = check_positive("final", final)
+        self.decay_steps = check_positive("decay_steps", decay_steps)
 
     def __call__(self, step):
         share = ops.minimum(ops.cast(step, "float32") / self.decay_steps, 1.0)
@@ -169,35 +211,30 @@ class GeometricDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-def training_steps(optimizer):
-    """The number of batches that an optimizer has been given, as far as it knows.
+def training_steps(optimizer) -> int:
+    """Return the number of batches that an optimizer has been given, as far as it knows.
 
-    It counts updates: one for several batches with gradient accumulation, none for a batch that
-    loss scaling has skipped.
+    The optimizer counts updates: one for several batches with gradient accumulation, none for a
+    batch that loss scaling has skipped.
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     accumulated = getattr(optimizer, "gradient_accumulation_steps", None) or 1
     return int(ops.convert_to_numpy(optimizer.iterations)) * accumulated
 
 
-def matching_variables(model, variable, name="*"):
-    """Return ``{path: variable}`` of the model's variables named `variable` whose path, or a part
-    of it, matches the shell pattern `name`."""
-    return {
-        v.path: v
-        for v in model.variables
-        if v.name == variable
-        and any(fnmatchcase(part, name) for part in (v.path, *v.path.split("/")))
-    }
-
-
-def resolution_variables(model, name="*"):
+def resolution_variables(model: keras.Model, name: str = "*") -> dict[str, keras.Variable]:
     """Return ``{path: variable}`` of the resolutions of the quantizers in `model`.
 
-    Assign to them to evaluate a trained network at another resolution:
+    Args:
+        model: a model that is built.
+        name: shell pattern for the path of a resolution, or one part of the path. Default ``"*"``:
+            all.
+
+    Assign to the variables to evaluate a trained network at another resolution:
 
     >>> model = keras.Sequential([keras.Input((5, 2)), SigmaDelta(resolution=4.0)])
     >>> for variable in resolution_variables(model).values():
     ...     _ = variable.assign(8.0)
     """
-    return matching_variables(model, "resolution", name)
+    quantizers = quantizers_of(model, name)
+    return {path: one.resolution_variable for path, one in quantizers.items()}

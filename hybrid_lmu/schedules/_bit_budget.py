@@ -1,38 +1,44 @@
 """A budget of activity bits: the user states the bits, training finds who gets them."""
 
-import numbers
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu.accounting.ranges import count_ranges
-from hybrid_lmu.schedules._anneal import matching_variables, resolution_variables, training_steps
+from hybrid_lmu._internal.checks import check_positive
+from hybrid_lmu.accounting import count_ranges
+from hybrid_lmu.quantizers._find import quantizers_of
+from hybrid_lmu.quantizers.contract import Quantizer
+from hybrid_lmu.schedules._anneal import training_steps
 
 
 class BitBudget(keras.callbacks.Callback):
     """Hold the activity bits of a model at a budget during training, annealed from many bits.
 
     The activity bits of neuron j are ``log2(w_j s_j + 1)``, with ``w_j`` its resolution and ``s_j``
-    the range of its activity, in units of activity, over all steps of the samples `x`, measured by
-    simulation at the start of each epoch. Before each training step all resolutions are multiplied
-    by one common factor, so that the mean over neurons, averaged over the quantized activities, is
-    the budget of that step. Quantizers with ``learn_resolution=True`` learn meanwhile, straight
-    through the rounding, which neurons deserve more of it; the others keep their proportions. No
-    strength of a penalty has to be chosen: the budget is a constraint.
+    the range of its activity, in units of activity, over all steps of the samples `x`. A simulation
+    measures the ranges at the start of each epoch. Before each training step one common factor
+    multiplies all resolutions, so that the mean over neurons, averaged over the quantized
+    activities, is the budget of the step. Quantizers with ``learn_resolution=True`` learn at the
+    same time which neurons need more bits; the others keep their proportions. The budget is a
+    constraint, so there is no strength of a penalty to choose.
 
-    When training starts from step 0, resolutions are set so that every activity has the same bits,
-    and every neuron of it that has a resolution of its own or learns it.
+    When training starts from step 0, every activity gets the same bits. Within an activity, every
+    neuron gets the same bits if each neuron has its own resolution or learns it.
 
     Args:
         bits: activity bits > 0, a number or a function of the training step, such as
-            ``keras.optimizers.schedules.PolynomialDecay(8.0, 5000, 3.74)`` (linear; 8, an integer,
-            would make all of its values integers).
+            ``keras.optimizers.schedules.PolynomialDecay(8.0, 5000, 3.74)``, which is linear. (With
+            8, an integer, all values of the schedule would be integers.)
         x: inputs to measure the ranges on; a few hundred training samples. Larger data have larger
-            ranges: 10,000 sequences of psMNIST 0.1 to 0.2 bits more than 500.
-        batch_size: of the measurement. Default 100.
-        name: shell pattern of the quantizers that share the budget, see
-            `hybrid_lmu.ScheduledVariable`. Default ``"*"``: all.
+            ranges: 10,000 sequences of psMNIST need 0.1 to 0.2 bits more than 500.
+        batch_size: batch size of the measurement. Default 100.
+        name: shell pattern for the path of the resolutions that share the budget, or one part of
+            the path, such as ``"memory_quantizer"``. Default ``"*"``: all quantizers.
         log_name: key of the budget in the logs of each epoch. Default ``"activity_bits"``.
 
     Example:
@@ -50,16 +56,23 @@ class BitBudget(keras.callbacks.Callback):
     Raises:
         ValueError: if `bits` is not > 0, or, when training starts, if the model has no quantizer.
 
-    Source: 3.74 activity bits are those of the abstract of Voelker, Rasmussen & Eliasmith (2020),
-    arXiv:2002.03553, whose own way to them is not known; the gradient of a step size straight
-    through the rounding is that of Esser et al. (2020), "Learned Step Size Quantization".
+    Source: the abstract of Voelker, Rasmussen & Eliasmith (2020), arXiv:2002.03553, reports 3.74
+    activity bits; how they train for this number is not known. The gradient of a step size straight
+    through the rounding is from Esser et al. (2020), "Learned Step Size Quantization".
     """
 
-    def __init__(self, bits, x, batch_size=100, name="*", log_name="activity_bits"):
+    def __init__(
+        self,
+        bits: float | Callable[[int], Any],
+        x: Any,
+        *,
+        batch_size: int = 100,
+        name: str = "*",
+        log_name: str = "activity_bits",
+    ):
         super().__init__()
-        number = isinstance(bits, numbers.Real) and np.isfinite(bits) and bits > 0
-        if not callable(bits) and not number:
-            raise ValueError(f"`bits` must be > 0, or a function of the step; received: {bits!r}")
+        if not callable(bits):
+            bits = check_positive("bits", bits, ", or a function of the step")
         self.bits, self.x, self.batch_size = bits, x, batch_size
         self.name, self.log_name = name, log_name
         self._start = self._seen = 0
@@ -83,7 +96,7 @@ class BitBudget(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._start, self._seen, self._measured = self._start + self._seen, 0, False
-        # The last step has moved the gains once more.
+        # The last step has moved the learned factors once more.
         bits = self._budget(self._start - 1)
         self._apply(bits)
         if logs is not None:
@@ -102,84 +115,77 @@ class BitBudget(keras.callbacks.Callback):
         level_activities(self._activities, self._budget(0))
 
     def _apply(self, bits):
-        self.model  # noqa: B018 (on JAX, attaches the state of training to the variables)
+        self.model  # noqa: B018 (on JAX, writes the state of training to the variables)
         factor = common_factor(self._activities, bits)
         for activity in self._activities:
             activity.scale_by(factor)
 
 
-def measured_activities(model, x, batch_size=100, name="*"):
-    """The `QuantizedActivity` of each quantizer of a name, with its ranges on the data x.
+class QuantizedActivity:
+    """A quantizer, and the ranges of its neurons on some data.
+
+    Args:
+        quantizer: a spiking quantizer that is built.
+        count_ranges: largest minus smallest count of each neuron, at the present resolutions.
+
+    Attributes:
+        span: ranges in units of activity, one per neuron.
+    """
+
+    def __init__(self, quantizer: Quantizer, count_ranges: np.ndarray):
+        self.quantizer = quantizer
+        # A neuron that never fired spans less than a level.
+        self.span = np.maximum(count_ranges, 0.5) / quantizer.resolutions()
+
+    def level(self) -> None:
+        """Give every neuron the same range of counts, if it has a resolution of its own."""
+        relative = np.exp(np.mean(np.log(self.span))) / self.span
+        resolution, factor = self.quantizer.resolution_variable, self.quantizer.log_factor
+        if factor is not None:
+            resolution.assign(np.ones(resolution.shape))
+            factor.assign(np.log(relative))
+        elif len(resolution.shape):
+            resolution.assign(relative)
+
+    def scale_by(self, factor: float) -> None:
+        """Multiply the resolution of all neurons by one factor."""
+        resolution = self.quantizer.resolution_variable
+        resolution.assign(ops.convert_to_numpy(resolution) * np.float32(factor))
+
+
+def measured_activities(
+    model: keras.Model, x: Any, batch_size: int = 100, name: str = "*"
+) -> list[QuantizedActivity]:
+    """Measure the ranges of each quantizer of a name on the data x.
 
     Raises:
         ValueError: if there are none, or one of them is not used by the model.
     """
     ranges = count_ranges(model, x, batch_size)  # builds the model
-    every = quantized_activities(model)
-    named = resolution_variables(model, name)
+    named = quantizers_of(model, name)
     if not named or any(path not in ranges for path in named):
         raise ValueError(
             f"A bit budget needs a model with quantizers that are in use; `{model.name}` "
-            f"has {len(every)} quantizers, {len(named)} of them named {name!r}, and "
+            f"has {len(quantizers_of(model))} quantizers, {len(named)} of them named {name!r}, and "
             f"{len(ranges)} quantized activities."
         )
-    for path in named:
-        low, high = ranges[path]
-        every[path].measured(high - low)
-    return [every[path] for path in named]
+    spans = {path: high - low for path, (low, high) in ranges.items()}
+    return [QuantizedActivity(quantizer, spans[path]) for path, quantizer in named.items()]
 
 
-def level_activities(activities, bits):
+def level_activities(activities: list[QuantizedActivity], bits: float) -> None:
     """Give each activity `bits` activity bits, and all its neurons the same range of counts."""
     for activity in activities:
         activity.level()
         activity.scale_by(common_factor([activity], bits))
 
 
-class QuantizedActivity:
-    """The variables of one quantizer, and the ranges of its neurons in units of activity."""
-
-    def __init__(self, scale, gain):
-        self.scale, self.gain = scale, gain
-        self.span = None
-
-    def resolutions(self):
-        scale = ops.convert_to_numpy(self.scale)
-        return scale if self.gain is None else scale * np.exp(ops.convert_to_numpy(self.gain))
-
-    def measured(self, ranges):
-        """Set the spans from ranges of counts at the present resolutions."""
-        # A neuron that never fired spans less than a level.
-        self.span = np.maximum(ranges, 0.5) / self.resolutions()
-
-    def level(self):
-        """Give every neuron the same range of counts, if it has a resolution of its own."""
-        relative = np.exp(np.mean(np.log(self.span))) / self.span
-        if self.gain is not None:
-            self.scale.assign(np.ones(self.scale.shape))
-            self.gain.assign(np.log(relative))
-        elif len(self.scale.shape):
-            self.scale.assign(relative)
-
-    def scale_by(self, factor):
-        self.scale.assign(ops.convert_to_numpy(self.scale) * np.float32(factor))
-
-
-def common_factor(activities, bits):
-    """The factor of all resolutions that makes the mean activity bits `bits`, to 1e-6 bits."""
-    ranges = [a.resolutions() * a.span for a in activities]
+def common_factor(activities: list[QuantizedActivity], bits: float) -> float:
+    """Return the factor of all resolutions that makes the mean activity bits `bits`, to 1e-6."""
+    ranges = [a.quantizer.resolutions() * a.span for a in activities]
     low, high = -40.0, 40.0  # log2 of the factor
     while high - low > 1e-6:
         middle = (low + high) / 2
         found = np.mean([np.log2(2.0**middle * r + 1.0).mean() for r in ranges])
         low, high = (middle, high) if found < bits else (low, middle)
     return 2.0 ** ((low + high) / 2)
-
-
-def quantized_activities(model):
-    """``{path: QuantizedActivity}`` of a model, in the order of its variables."""
-    gains = matching_variables(model, "log_gain")
-    return {
-        path: QuantizedActivity(scale, gains.get(f"{path.rpartition('/')[0]}/log_gain"))
-        for path, scale in resolution_variables(model).items()
-    }

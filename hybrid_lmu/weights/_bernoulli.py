@@ -1,14 +1,12 @@
 """Binary weights with a Bernoulli posterior, learned by the Bayesian learning rule."""
 
-import numbers
-
 import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu._internal.checks import check_choice, check_positive
+from hybrid_lmu._internal.checks import check_choice, check_not_negative, check_positive
 from hybrid_lmu._internal.gradients import custom_gradient
-from hybrid_lmu.weights import _bernoulli_rule as rule
+from hybrid_lmu.weights import _bernoulli_posterior as posterior
 from hybrid_lmu.weights._quantizer import WeightQuantizer, check_kernel, sign
 from hybrid_lmu.weights._straight_through import check_scale, fan_in_scale
 
@@ -57,23 +55,22 @@ class Bernoulli(WeightQuantizer):
 
     def __init__(
         self,
-        temperature=1.0,
-        rho=5e-4,
-        prior=0.5,
-        scale="fan_in",
-        initial=1.0,
-        clip=None,
-        inference="mode",
-        seed=None,
+        temperature: float = 1.0,
+        *,
+        rho: float = 5e-4,
+        prior: float = 0.5,
+        scale: float | str = "fan_in",
+        initial: float | None = 1.0,
+        clip: float | None = None,
+        inference: str = "mode",
+        seed: int | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.temperature_of_samples = check_positive("temperature", temperature)
-        if not isinstance(rho, numbers.Real) or not (np.isfinite(rho) and rho >= 0):
-            raise ValueError(f"`rho` must be a finite number >= 0; received: {rho!r}")
-        self.rho = float(rho)
+        self.rho = check_not_negative("rho", rho)
         self.prior = prior
-        self.natural_prior = rule.natural_parameter(prior)
+        self.natural_prior = posterior.natural_parameter(prior)
         self.factor = check_scale(scale)
         self.initial = None if initial is None else check_positive("initial", initial, " or None")
         self.clip = None if clip is None else check_positive("clip", clip, " or None")
@@ -97,12 +94,50 @@ class Bernoulli(WeightQuantizer):
     def call(self, latent, training=False):
         if not training and self.inference == "mode":
             return self.hard(latent)
-        eps = keras.random.uniform(ops.shape(latent), dtype="float32", seed=self.seed_generator)
-        noise = rule.logistic_noise(eps)
+        noise = self.noise(ops.shape(latent), self.seed_generator)
         if not training:
-            return self._scale * rule.hard_sample(latent, noise)
-        self.add_loss(self.rho * _with_natural_gradient(latent, self.natural_prior))
-        return self._scale * _relaxed(latent, noise, self.temperature_of_samples, self.clip)
+            return self._scale * sign(latent + noise)
+        self.add_loss(self.rho * _divergence_with_gradient(latent, self.natural_prior))
+        return self._scale * self._relaxed_with_gradient(latent, noise)
+
+    def noise(self, shape, seed: keras.random.SeedGenerator):
+        """Return a draw of ``delta``: ``sign(lam + delta)`` is then a draw of w."""
+        return posterior.logistic_noise(keras.random.uniform(shape, dtype="float32", seed=seed))
+
+    def relaxed(self, latent, noise):
+        """Return the relaxed sample ``tanh((lam + delta) / tau)``, without the scale."""
+        return posterior.relaxed_sample(latent, noise, self.temperature_of_samples)
+
+    def natural_step(self, latent, gradient, noise, learning_rate):
+        """Return lam after one step of the Bayesian learning rule.
+
+        Args:
+            latent: lam before, a tensor.
+            gradient: dL/dw at the relaxed sample of this noise.
+            noise: delta.
+            learning_rate: eta.
+        """
+        factor = self._factor(latent, noise)
+        return posterior.natural_gradient_update(
+            latent, gradient, factor, learning_rate, self.rho, self.natural_prior
+        )
+
+    def _factor(self, latent, noise):
+        return posterior.reparameterization_factor(
+            latent, noise, self.temperature_of_samples, self.clip
+        )
+
+    def _relaxed_with_gradient(self, latent, noise):
+        """The relaxed sample; the gradient to `latent` is the gradient to the mean mu."""
+
+        @custom_gradient
+        def sample(latent):
+            def gradient(upstream):
+                return upstream * self._factor(latent, noise)
+
+            return self.relaxed(latent, noise), gradient
+
+        return sample(latent)
 
     def code(self, latent):
         return sign(latent)
@@ -133,27 +168,14 @@ class Bernoulli(WeightQuantizer):
         }
 
 
-def _relaxed(natural, noise, temperature, clip):
-    """The relaxed sample, with the gradient to the mean as gradient to `natural`."""
-
-    @custom_gradient
-    def sample(natural):
-        def gradient(upstream):
-            return upstream * rule.reparameterization_factor(natural, noise, temperature, clip)
-
-        return rule.relaxed_sample(natural, noise, temperature), gradient
-
-    return sample(natural)
-
-
-def _with_natural_gradient(natural, prior):
-    """The sum of the divergences, with their gradient to the means as gradient to `natural`."""
+def _divergence_with_gradient(natural, prior):
+    """The sum of the divergences; the gradient to `natural` is the gradient to the means."""
 
     @custom_gradient
     def divergence(natural):
         def gradient(upstream):
-            return upstream * rule.kl_gradient(natural, prior)
+            return upstream * posterior.kl_gradient(natural, prior)
 
-        return ops.sum(rule.kl_divergence(natural, prior)), gradient
+        return ops.sum(posterior.kl_divergence(natural, prior)), gradient
 
     return divergence(natural)

@@ -9,7 +9,7 @@ NAMED = {"binary": (-1, 1), "ternary": (-1, 0, 1)}
 _LARGEST = 127  # codes are int8
 
 
-def uniform_levels(bits):
+def uniform_levels(bits: int) -> tuple[int, ...]:
     """``2**bits`` levels, equally spaced and symmetric: the odd integers around 0.
 
     Args:
@@ -28,7 +28,7 @@ def uniform_levels(bits):
     return tuple(range(1 - 2**bits, 2**bits, 2))
 
 
-def check_levels(levels):
+def check_levels(levels) -> tuple[int, ...]:
     """Return levels as a tuple of integers.
 
     Args:

@@ -1,5 +1,6 @@
-"""Whole models: quantize their weights by rule, take the integers out, count their bytes."""
+"""Whole models: quantize their weights, take the integers out, count their bytes."""
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 import keras
@@ -7,21 +8,23 @@ import numpy as np
 
 from hybrid_lmu._internal.traversal import all_layers, copy_weights
 from hybrid_lmu.weights._quantized_weights import QuantizedWeights, as_patterns, matches
+from hybrid_lmu.weights._quantizer import PackedWeights, WeightQuantizer
 from hybrid_lmu.weights._sum_of_sigmoids import SumOfSigmoids
 
 
 def quantize_weights(
-    model,
-    kernel_quantizer=None,
-    recurrent_quantizer=None,
-    exempt_first=False,
-    exempt_last=False,
-    exempt=(),
-):
+    model: keras.Model,
+    kernel_quantizer: WeightQuantizer | None = None,
+    recurrent_quantizer: WeightQuantizer | None = None,
+    *,
+    exempt_first: bool = False,
+    exempt_last: bool = False,
+    exempt: str | Sequence[str] = (),
+) -> keras.Model:
     """Return a copy of a model whose layers are wrapped in `QuantizedWeights`.
 
-    The weights of the model are copied, and become the latent ones: of a trained model, the scales,
-    boundaries and so on are set from them.
+    The kernels of the model become the latent kernels of the copy. The scales, boundaries and other
+    variables of the quantizers are set from them.
 
     Args:
         model: Sequential or functional, built, without models inside it.
@@ -53,7 +56,7 @@ def quantize_weights(
 
     def wrap(layer):
         copy = layer.__class__.from_config(layer.get_config())
-        return QuantizedWeights(copy, kernel_quantizer, recurrent_quantizer, patterns(layer))
+        return QuantizedWeights(copy, kernel_quantizer, recurrent_quantizer, exempt=patterns(layer))
 
     def takes_rule(layer):
         names = {variable.name for variable in layer.weights}
@@ -95,13 +98,13 @@ def quantize_weights(
     return result
 
 
-def with_inference(model, inference):
+def with_inference(model: keras.Model, inference: str) -> keras.Model:
     """Return a copy of a model whose weight rules infer in another way.
 
     Args:
         model: Sequential or functional, with `QuantizedWeights` at its top level.
         inference: ``"hard"`` or ``"soft"`` (of `SumOfSigmoids`), ``"mode"`` or ``"sample"`` (of
-            `Bernoulli`); rules that have not this choice stay as they are. A model with
+            `Bernoulli`); quantizers without this choice stay as they are. A model with
             ``"sample"`` predicts with one draw a batch: average several predictions for those of
             the ensemble.
 
@@ -134,7 +137,7 @@ def with_inference(model, inference):
     return result
 
 
-def packed_weights(model):
+def packed_weights(model: keras.layers.Layer) -> dict[str, PackedWeights]:
     """Return ``{path: PackedWeights}`` of all quantized kernels of a model or layer: the integers.
 
     A second kernel of the same path (layers of one name inside wrappers) is called path#2.
@@ -148,7 +151,7 @@ def packed_weights(model):
     return packed
 
 
-def between_levels(model):
+def between_levels(model: keras.layers.Layer) -> dict[str, float]:
     """Return ``{path: share}`` of the `SumOfSigmoids` kernels: how many weights the staircase, at
     its present temperature, leaves between two levels (see `SumOfSigmoids.between_levels`).
 
@@ -158,7 +161,7 @@ def between_levels(model):
     return {v.path: rule.between_levels(v) for v, rule in pairs if isinstance(rule, SumOfSigmoids)}
 
 
-def weight_footprint(model):
+def weight_footprint(model: keras.Model) -> dict[str, float]:
     """Return the size of a model's weights, packed, with everything that is not quantized in it.
 
     Returns:

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 import keras
@@ -19,9 +20,9 @@ ARGUMENTS = ("kernel_quantizer", "recurrent_quantizer")
 class QuantizedWeights(keras.layers.Wrapper):
     """Wrap a layer so that it computes with quantized kernels; its own stay, as latent weights.
 
-    Each time the layer is called, each kernel W is replaced by ``rule(W)`` for the time of the
-    call: once, however many steps the layer then makes, so that the gradients of all steps are
-    summed before they pass the rule. Works with any layer of one input (and initial states): Dense,
+    During a call of the layer, each kernel W is replaced by ``quantizer(W)``. This happens once a
+    call, not once a step, so that the gradients of all steps are summed before they pass the
+    quantizer. Works with any layer of one input (and initial states): Dense,
     convolutions, SimpleRNN, GRU, LSTM, `keras.layers.RNN` around a cell, `HybridLMU`,
     `keras_lmu.LMU`, Bidirectional, TimeDistributed (wrap the outermost of them). The layer becomes
     part of the wrapper; its kernels get the constraint of the rule.
@@ -55,7 +56,15 @@ class QuantizedWeights(keras.layers.Wrapper):
             of `exempt` matches none, or a rule does not fit a kernel.
     """
 
-    def __init__(self, layer, kernel_quantizer=None, recurrent_quantizer=None, exempt=(), **kwargs):
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        kernel_quantizer: WeightQuantizer | None = None,
+        recurrent_quantizer: WeightQuantizer | None = None,
+        *,
+        exempt: str | Sequence[str] = (),
+        **kwargs,
+    ):
         recurrent = isinstance(layer, keras.layers.RNN) or not hasattr(layer, "state_size")
         if not isinstance(layer, keras.layers.Layer) or isinstance(layer, keras.Model):
             raise ValueError(f"`layer` must be a Keras layer; received: {layer!r}")

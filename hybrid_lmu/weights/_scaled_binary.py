@@ -13,15 +13,15 @@ from hybrid_lmu.weights._quantizer import WeightQuantizer, check_kernel, sign
 class ScaledBinary(WeightQuantizer):
     """``W[..., o] = a[o] * sign(latent[..., o])`` with ``a[o] = mean |latent[..., o]|``.
 
-    The latent kernel is kept centred over its input features (for each output and position of a
-    convolution by itself), and clipped to [-1, 1]. Backward, with n entries per output, I of them
-    input features, G = dL/dW, for ``|latent| <= 1``::
+    After each update the latent kernel is centred over its input features (separately for each
+    output and position of a convolution) and clipped to [-1, 1]. Backward, with n entries per
+    output, I input features, and G = dL/dW, for ``|latent| <= 1``::
 
         dL/dlatent_k = (1 - 1/I) * (a G_k + sign_k / n * sum_j sign_j G_j)
 
-    The first term is straight-through, the second that of the scale, the factor that of the
-    centring. (The authors' code multiplies by a further constant, n * 1e9, which Adam does not
-    see but for its epsilon, and by which coupled weight decay vanishes; not so here.)
+    The first term is the straight-through gradient, the second comes from the scale, the factor
+    from the centring. (The authors' code multiplies by a further constant, n * 1e9. Adam divides it
+    out, except for its epsilon, and coupled weight decay vanishes beside it. We leave it out.)
 
     Args:
         centre: centre the latent kernel; needs 2 input features. Default True.
@@ -40,7 +40,7 @@ class ScaledBinary(WeightQuantizer):
 
     by_axes = True
 
-    def __init__(self, centre=True, **kwargs):
+    def __init__(self, *, centre: bool = True, **kwargs):
         super().__init__(**kwargs)
         self.centre = check_choice("centre", centre, (True, False))
 

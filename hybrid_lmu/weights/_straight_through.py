@@ -17,10 +17,11 @@ class StraightThroughSign(WeightQuantizer):
     arXiv:2012.08300, after the authors' code).
 
     Args:
-        scale: a number > 0, or ``"fan_in"``: ``1 / sqrt(fan_in)``, which keeps the variance of a
-            sum over the inputs. Default ``"fan_in"``.
-        clip: the latent kernel is kept within ``[-clip, clip]``, so that a sign can change again;
-            a number > 0, or ``None`` (default): no limit.
+        scale: positive factor between a sign and a weight: a number > 0, or ``"fan_in"``, which is
+            ``1 / sqrt(fan_in)`` and keeps the variance of a sum over the inputs. Default
+            ``"fan_in"``.
+        clip: the latent kernel stays within ``[-clip, clip]``, so that a sign can change again; a
+            number > 0, or ``None`` (default): no limit.
 
     Example:
 
@@ -30,7 +31,7 @@ class StraightThroughSign(WeightQuantizer):
     [0.5, -0.5, 0.5]
     """
 
-    def __init__(self, scale="fan_in", clip=None, **kwargs):
+    def __init__(self, scale: float | str = "fan_in", *, clip: float | None = None, **kwargs):
         super().__init__(**kwargs)
         self.factor = check_scale(scale)
         self.clip = None if clip is None else check_positive("clip", clip, " or None")

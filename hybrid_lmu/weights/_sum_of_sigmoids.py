@@ -64,13 +64,14 @@ class SumOfSigmoids(WeightQuantizer):
 
     def __init__(
         self,
-        levels="binary",
-        temperature=20.0,
-        biases="kmeans",
-        learn_scales=True,
-        power_of_two=False,
-        gradient=None,
-        inference="hard",
+        levels: str | tuple[int, ...] = "binary",
+        *,
+        temperature: float = 20.0,
+        biases: str = "kmeans",
+        learn_scales: bool = True,
+        power_of_two: bool = False,
+        gradient: str | None = None,
+        inference: str = "hard",
         **kwargs,
     ):
         super().__init__(**kwargs)

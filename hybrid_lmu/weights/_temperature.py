@@ -25,7 +25,9 @@ class AnnealTemperature(ScheduledVariable):
         ValueError: if the model has no such weights, or a value is not finite and > 0.
     """
 
-    def __init__(self, schedule, per="step", name="*", log_name=None):
+    def __init__(
+        self, schedule, *, per: str = "step", name: str = "*", log_name: str | None = None
+    ):
         super().__init__("temperature", schedule, per=per, name=name, log_name=log_name)
 
     def check(self, value):
@@ -42,7 +44,7 @@ class LinearTemperature(keras.optimizers.schedules.LearningRateSchedule):
         largest: default 2000, that of the code of "Quantization Networks" (CVPR 2019).
     """
 
-    def __init__(self, initial, largest=2000.0):
+    def __init__(self, initial: float, largest: float = 2000.0):
         super().__init__()
         self.initial = check_positive("initial", initial)
         self.largest = check_positive("largest", largest)

@@ -30,7 +30,7 @@ def activity_dict(spiking=True):
         "effective_acs": 9000,
         "strict_acs": 8000,
         "graded_acs": 12000,
-        "input_resolution": [1.0, 2.0],
+        "input_resolution": 2.0,
     }
     activities = [
         {

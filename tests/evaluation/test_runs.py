@@ -50,7 +50,10 @@ def test_unfinished_run_is_passed_over_with_a_note_or_refused_when_named(run_fol
     [
         ('{"task": "digits"', "cannot read .*metrics.json"),
         ("[1]", "JSON object; received: list"),
-        ('{"task": "digits", "model": "lstm", "seed": 0}', "lacks test, parameters, activity$"),
+        (
+            '{"task": "digits", "model": "lstm", "seed": 0}',
+            "parameters, test, activity missing$",
+        ),
     ],
 )
 def test_broken_metrics_are_named_in_one_line(write_run, tmp_path, content, message):
@@ -74,18 +77,30 @@ def _set(metrics, path, value):
         (["activity"], None, "activity must be an object; received: null"),
         (["activity"], {"energy": []}, "activity.totals, activity.timesteps missing"),
         (["activity", "totals"], {"effective_macs": 1}, "activity.totals.graded_acs missing"),
-        (["activity", "totals", "zeros"], "x", "activity.totals.zeros must be a number or null"),
+        (
+            ["activity", "totals", "activity_bits"],
+            "x",
+            "totals.activity_bits must be a number or null",
+        ),
         (["activity", "energy", 0], {}, "activity.energy.0..preset, .*missing"),
         (["activity", "products", 0, "weights"], [], "products.0..weights must be .*: a list"),
         (["activity", "activities", 0, "resolution"], [], "resolution must be .*: a list"),
-        (["test"], {"interval": [0, 1]}, "test must have accuracy or nrmse; received: interval"),
+        (["test"], {"interval": [0, 1]}, "test must have accuracy or nrmse; received neither"),
         (["test"], {"accuracy": 1}, "test.interval missing"),
-        (["test", "accuracy"], float("nan"), "test.accuracy must be a number; received: nan"),
+        (
+            ["test", "accuracy"],
+            float("nan"),
+            "accuracy must be a number or null; received: nan",
+        ),
         (["test", "interval"], [1], "test.interval must be a list of 2 numbers"),
-        (["non_spiking_test"], {"nrmse": 1}, "non_spiking_test.accuracy missing"),
+        (
+            ["non_spiking_test"],
+            {"nrmse": 1},
+            "accuracy must be a number; received: null",
+        ),
         (["seed"], "0", "seed must be an integer; received: '0'"),
         (["task"], 1, "task must be a text; received: 1"),
-        (["environment"], [], "environment must be an object; received: a list"),
+        (["environment"], [], "environment must be an object or null; received: a list"),
     ],
 )
 def test_damaged_metrics_are_named_in_one_line(write_run, tmp_path, path, value, message):
@@ -103,9 +118,9 @@ def test_damaged_metrics_are_named_in_one_line(write_run, tmp_path, path, value,
     [
         ("val_accuracy", [0.5], "val_accuracy must have one entry for each of the 12 epochs"),
         ("accuracy", None, "accuracy must be a list; received: null"),
-        ("loss", [None] * 12, "loss must be a list of numbers; received: null"),
+        ("loss", [None] * 12, "loss.0. must be a number; received: null"),
         ("resolutions", [[8, 2]] * 11 + [[8]], "equally many numbers in every epoch"),
-        ("resolutions", [8] * 12, "resolutions.0. must be a list of numbers > 0; received: 8"),
+        ("resolutions", [8] * 12, "resolutions.0. must be a list; received: 8"),
         ("epoch", 3, "epoch must be a list; received: 3"),
     ],
 )

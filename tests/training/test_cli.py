@@ -62,6 +62,26 @@ def train(tmp_path):
     return lambda *arguments: cli.main([*options, *arguments])
 
 
+def test_the_command_trains_and_prints_its_table(train, tmp_path, capsys):
+    assert train("--model", "hybrid-lmu", "--order", "4") == 0
+    text = capsys.readouterr().out
+    assert "task digits: 1167 training, 270 validation, 360 test sequences of 64 steps x 1" in text
+    assert "hybrid-lmu     1/1 [====" in text and "\nmodel  " in text and "act.b" in text
+    folder = tmp_path / "digits-hybrid-lmu-seed0"
+    stored = json.loads((folder / "config.json").read_text())
+    assert stored["order"] == 4 and stored["backend"] == keras.backend.backend()
+    before = (folder / "metrics.json").read_bytes()
+    assert train("--model", "hybrid-lmu", "--order", "4") == 1
+    assert "already holds a run" in capsys.readouterr().err
+    assert train("--model", "hybrid-lmu", "--order", "4", "--resume") == 0
+    assert "finished earlier, skipped" in capsys.readouterr().out
+    assert (folder / "metrics.json").read_bytes() == before
+
+
+def test_seeds_of_a_word():
+    assert cli.parse_seeds("3") == [3] and cli.parse_seeds("0-4") == [0, 1, 2, 3, 4]
+
+
 def test_overwrite_removes_nothing_for_options_that_cannot_run(train, tmp_path, capsys):
     models = ("lstm", "gru")
     paths = [tmp_path / f"digits-{model}-seed0" / "metrics.json" for model in models]

@@ -42,6 +42,7 @@ def test_too_many_devices(monkeypatch):
             pass
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow only")
 def test_tensorflow_strategy_has_as_many_replicas_as_devices():
     # In a process of its own: a started TensorFlow takes no virtual devices.

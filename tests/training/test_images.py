@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from training.errors import DataNotFound
-from training.images import RECIPES, Design, Recipe, build, load, moved, train
-from training.tasks import Split, TaskData
+from training.images import RECIPES, Design, build, load, moved, train
+from training.tasks import ImageRecipe, Split, TaskData
 
-TINY = Recipe(((4, 4),), 8, 32, (1, 1), (1e-2, 1e-2))
+TINY = ImageRecipe(((4, 4),), 8, 32, (1, 1), (1e-2, 1e-2))
 
 
 def images_of(shape, outputs):
@@ -47,7 +47,9 @@ def test_vgg_15_is_the_paper_s():
     ],
 )  # fmt: skip
 def test_the_designs(design, order):
-    model = build(images_of((8, 8, 1), 3), Recipe(((4,),), 8, 32, (1, 1), (0.1, 0.1)), design, 0)
+    model = build(
+        images_of((8, 8, 1), 3), ImageRecipe(((4,),), 8, 32, (1, 1), (0.1, 0.1)), design, 0
+    )
     names = [type(layer).__name__ for layer in model.layers]
     assert names[1 : 1 + len(order)] == order
 
@@ -68,18 +70,23 @@ def test_names_tell_designs_apart():
     keras.backend.backend() == "jax", reason="minutes of compiling for what no backend changes"
 )
 def test_binary_kernels_are_trained_from_those_of_full_precision():
-    data = load("digits")
-    notes = []
-    start = train(data, TINY, Design(), 0)
+    data, notes = load("digits"), []
+    design = Design(binary=True, binary_first=True, binary_last=True)
+    start = train(data, TINY, Design(), 0, note=notes.append)
     before = start.get_weights()
-    for given, parts in ((None, 2), (start, 1)):
-        notes.clear()
-        design = Design(binary=True, binary_first=True, binary_last=True)
-        model = train(data, TINY, design, 0, notes.append, given)
-        assert [layer.name for layer in model.layers if type(layer).__name__ == "QuantizedWeights"]
-        assert len(notes) == parts and "val. accuracy" in notes[0]
+    model = train(data, TINY, design, 0, note=notes.append, start=start)
+    assert [layer.name for layer in model.layers if type(layer).__name__ == "QuantizedWeights"]
+    assert len(notes) == 2 and all("val. accuracy" in note for note in notes)
     for kept, now in zip(before, start.get_weights(), strict=True):
         np.testing.assert_array_equal(kept, now)
+
+
+@pytest.mark.slow
+def test_without_a_start_both_parts_are_trained():
+    notes = []
+    model = train(load("digits"), TINY, Design(binary=True), 0, note=notes.append)
+    assert len(notes) == 2
+    assert any(type(layer).__name__ == "QuantizedWeights" for layer in model.layers)
 
 
 def test_images_are_moved_and_mirrored_and_nothing_else():

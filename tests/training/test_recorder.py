@@ -2,9 +2,9 @@ import keras
 import numpy as np
 import pytest
 
+from training._recorder import EpochRecorder, restore, training_variables
 from training.config import RunConfig
 from training.errors import RunFolderError, TrainingError
-from training.recorder import EpochRecorder, restore, training_variables
 from training.runfolder import RunFolder
 from training.tasks import load_task
 
@@ -23,9 +23,9 @@ def setting(tmp_path, monkeypatch):
 
     def end_epoch(epoch, accuracy, resolution=2.0, loss=1.0):
         monkeypatch.setattr(
-            "training.recorder.evaluate", lambda *args: {"loss": loss, "accuracy": accuracy}
+            "training._recorder.evaluate", lambda *args: {"loss": loss, "accuracy": accuracy}
         )
-        monkeypatch.setattr("training.recorder.mean_resolutions", lambda model: [resolution])
+        monkeypatch.setattr("training._recorder.mean_resolutions", lambda model: [resolution])
         recorder.on_epoch_end(epoch, {"loss": 0.5})
 
     return recorder, end_epoch

@@ -7,7 +7,13 @@ The result has the shape of x. `digits`, `objects` and `gestures` are the polici
 import numpy as np
 
 
-def warp(x, rng, shift: int = 0, degrees: float = 0.0, shear: float = 0.0) -> np.ndarray:
+def warp(
+    x: np.ndarray,
+    rng: np.random.Generator,
+    shift: int = 0,
+    degrees: float = 0.0,
+    shear: float = 0.0,
+) -> np.ndarray:
     """Shift by up to `shift` pixels, turn by up to `degrees`, shear by up to `shear` pixels a row.
 
     Each uniform in [-bound, bound], shifts of whole pixels down and right. Every pixel takes the
@@ -32,13 +38,13 @@ def warp(x, rng, shift: int = 0, degrees: float = 0.0, shear: float = 0.0) -> np
     return result.reshape(x.shape)
 
 
-def flip(x, rng, share: float = 0.5) -> np.ndarray:
+def flip(x: np.ndarray, rng: np.random.Generator, share: float = 0.5) -> np.ndarray:
     """Mirror left and right with probability `share`."""
     chosen = rng.random(len(x)) < share
     return np.where(chosen[:, None, None, None, None], x[:, :, :, ::-1], x)
 
 
-def cutout(x, rng, size: int) -> np.ndarray:
+def cutout(x: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
     """Set a square to 0: sides of 1 to `size` pixels, its centre anywhere."""
     result = x.copy()
     for sample in result:
@@ -48,7 +54,7 @@ def cutout(x, rng, size: int) -> np.ndarray:
     return result
 
 
-def drop_events(x, rng, share: float) -> np.ndarray:
+def drop_events(x: np.ndarray, rng: np.random.Generator, share: float) -> np.ndarray:
     """Lose each event with a probability drawn from [0, `share`] for its sample."""
     keep = 1 - rng.uniform(0, share, len(x))
     result = x.copy()
@@ -57,7 +63,7 @@ def drop_events(x, rng, share: float) -> np.ndarray:
     return result
 
 
-def jitter_time(x, rng, share: float) -> np.ndarray:
+def jitter_time(x: np.ndarray, rng: np.random.Generator, share: float) -> np.ndarray:
     """Move each event to the step before or after with probability `share` / 2 each.
 
     Events that would leave the recording stay. Counts come back as int64, as they may grow.
@@ -76,19 +82,19 @@ def jitter_time(x, rng, share: float) -> np.ndarray:
     return result
 
 
-def digits(x, rng) -> np.ndarray:
+def digits(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Shifts and small turns; a mirrored digit is another sign."""
     return warp(x, rng, shift=2, degrees=10.0)
 
 
-def gestures(x, rng) -> np.ndarray:
+def gestures(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Shifts, small turns, lost and moved events; mirrored, a right hand would be a left one."""
     return jitter_time(
         drop_events(warp(x, rng, shift=3, degrees=10.0), rng, share=0.2), rng, share=0.1
     )
 
 
-def objects(x, rng) -> np.ndarray:
+def objects(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Mirror, then one of: shift, turn, shear, cut out.
 
     After the choice of changes in Li et al. 2022 (Neuromorphic Data Augmentation,

@@ -20,7 +20,7 @@ PACKET_HEADER = struct.Struct("<hhiiiiii")
 POLARITY_EVENT = 1
 
 
-def read_atis(path, height: int, width: int) -> Events:
+def read_atis(path: Path, height: int, width: int) -> Events:
     """`.bin` of N-MNIST and N-Caltech101 (`.bs2` elsewhere), written from an ATIS camera.
 
     5 bytes an event, no header: x, y, then 24 bits big-endian: polarity (1 ON) and 23 bits of time
@@ -43,7 +43,7 @@ def read_atis(path, height: int, width: int) -> Events:
     return _events(path, t[pixel], x[pixel], y[pixel], p[pixel], height, width)
 
 
-def read_aedat2(path) -> Events:
+def read_aedat2(path: Path) -> Events:
     """`.aedat` of CIFAR10-DVS: AEDAT 2.0 of a DVS128 camera, 128 x 128 pixels.
 
     Lines of text that begin with #, then big-endian 32-bit address and 32-bit time in microseconds
@@ -75,7 +75,7 @@ def read_aedat2(path) -> Events:
     return _events(path, t, last - from_bottom, last - from_right, on, DVS128, DVS128)
 
 
-def read_aedat3(path) -> Events:
+def read_aedat3(path: Path) -> Events:
     """`.aedat` of DVS128 Gesture: AEDAT 3.1, 128 x 128 pixels; times as in its labels.
 
     Lines of text that begin with #, then little-endian packets of a 28-byte header (int16 type and
@@ -120,7 +120,7 @@ def read_aedat3(path) -> Events:
     return _events(path, np.concatenate(times), x, y, p, DVS128, DVS128)
 
 
-def read_trials(path, classes: int) -> list[tuple[int, int, int]]:
+def read_trials(path: Path, classes: int) -> list[tuple[int, int, int]]:
     """`*_labels.csv` of DVS128 Gesture as (class from 0, start, end) in microseconds.
 
     One line of heads, then class (from 1), startTime_usec, endTime_usec.

@@ -1,5 +1,7 @@
 """Events to frames: how many events each pixel had in each time step."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from training.events.base import Events
@@ -41,7 +43,7 @@ def event_frames(
     return counts.reshape(shape).astype(np.min_scalar_type(counts.max()))
 
 
-def stack_frames(recordings, count: int, **options) -> np.ndarray:
+def stack_frames(recordings: Iterable[Events], count: int, **options) -> np.ndarray:
     """[count, *frame] of `count` recordings (an iterable), with the options of `event_frames`.
 
     Recordings are read one at a time; counts stay in 8 bits unless one is above 255.

@@ -1,43 +1,85 @@
-"""Tasks: a name, a loader, and the three splits it returns. One file a data source."""
+"""Tasks: their data and their recipes, one file a data source.
 
-import importlib
+A new task is one new file with a `Task`, and one new entry in `TASKS` below.
+"""
+
 from pathlib import Path
 
-from training.config import FOLDS
-from training.tasks.base import Split, TaskData
-from training.tasks.splits import fold_of_task
+from training.tasks import (
+    bisnn_1d,
+    cifar,
+    cifar10_dvs,
+    digits,
+    dvs_gesture,
+    ecg,
+    mackey_glass,
+    mnist,
+    ncaltech101,
+    nmnist,
+    two_moons,
+)
+from training.tasks.base import ImageRecipe, Split, Task, TaskData
+from training.tasks.splits import FOLDS, fold_of_task
 
-# name -> (module, keyword arguments of its `load`)
-TASKS = {
-    "digits": ("training.tasks.digits", {}),
-    "psmnist": ("training.tasks.mnist", {"permuted": True}),
-    "smnist": ("training.tasks.mnist", {"permuted": False}),
-    "mackey-glass": ("training.tasks.mackey_glass", {}),
-    "ecg": ("training.tasks.ecg", {}),
-    "nmnist": ("training.tasks.nmnist", {}),
-    "dvs-gesture": ("training.tasks.dvs_gesture", {}),
-    "cifar10-dvs": ("training.tasks.cifar10_dvs", {}),
-    "ncaltech101": ("training.tasks.ncaltech101", {}),
-    "two-moons": ("training.tasks.two_moons", {}),
-    "bisnn-1d": ("training.tasks.bisnn_1d", {}),
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        digits.TASK,
+        mnist.PSMNIST,
+        mnist.SMNIST,
+        mackey_glass.TASK,
+        ecg.TASK,
+        nmnist.TASK,
+        dvs_gesture.TASK,
+        cifar10_dvs.TASK,
+        ncaltech101.TASK,
+        two_moons.TASK,
+        bisnn_1d.TASK,
+        mnist.IMAGES,
+        cifar.CIFAR10,
+        cifar.CIFAR100,
+    )
 }
+TASK_NAMES = tuple(name for name, task in TASKS.items() if task.recipes)
+FOLD_TASKS = tuple(name for name, task in TASKS.items() if task.can_fold)
+IMAGE_TASKS = tuple(name for name, task in TASKS.items() if task.image_recipe)
+SPIKE_TASKS = tuple(name for name, task in TASKS.items() if task.spike_recipes)
 
 
 def load_task(
     name: str, data_dir: Path | None = None, permutation: int = 0, fold: int | None = None
 ) -> TaskData:
-    """Load and check a task. ValueError: unknown name; DataNotFound: how to get the data.
+    """Load and check the data of a task.
 
-    `permutation`: seed of the order of the pixels of psmnist; the other tasks have none. `fold`:
-    which of the `FOLDS` parts of all samples is the test split, in place of the task's own.
+    Args:
+        name: one of `TASKS` that has sequences.
+        data_dir: the folder of prepared data. Default: none, for tasks that need no data files.
+        permutation: seed of the order of the pixels of psmnist. Other tasks ignore it.
+        fold: which of the `FOLDS` parts of all samples is the test split. Default: the task's own
+            splits.
+
+    Raises:
+        ValueError: unknown name.
+        DataNotFound: no data; the message says how to get them.
     """
-    if name not in TASKS:
-        raise ValueError(f"`task` must be one of {', '.join(TASKS)}; received: {name!r}")
-    module, options = TASKS[name]
-    if options.get("permuted"):
-        options = {**options, "permutation": permutation}
-    task = importlib.import_module(module).load(data_dir=data_dir, **options)
-    return (task if fold is None else fold_of_task(task, fold, FOLDS)).check()
+    known = [task for task in TASKS if TASKS[task].load]
+    if name not in known:
+        raise ValueError(f"`task` must be one of {', '.join(known)}; received: {name!r}")
+    task, options = TASKS[name], {"permutation": permutation}
+    data = task.load(data_dir, **{key: options[key] for key in task.load_options})
+    return (data if fold is None else fold_of_task(data, fold, FOLDS)).check()
 
 
-__all__ = ["TASKS", "Split", "TaskData", "load_task"]
+__all__ = [
+    "FOLDS",
+    "FOLD_TASKS",
+    "IMAGE_TASKS",
+    "ImageRecipe",
+    "SPIKE_TASKS",
+    "Split",
+    "TASKS",
+    "TASK_NAMES",
+    "Task",
+    "TaskData",
+    "load_task",
+]

@@ -1,9 +1,11 @@
 """A curve over three intervals with gaps between them: regression from spikes."""
 
+from pathlib import Path
+
 import numpy as np
 
 from training.tasks import population_code
-from training.tasks.base import Split, TaskData
+from training.tasks.base import Split, Task, TaskData
 
 NOISE, STEPS, NEURONS, OVERLAP = 0.1, 100, 20, 4.0
 INTERVALS = ((-1.0, 0.0), (1.5, 2.5), (4.0, 5.0))
@@ -12,7 +14,7 @@ SEEDS = {"train": 0, "validation": 1, "test": 2}
 GRID = -1.0 + np.arange(600) / 100
 
 
-def load(data_dir=None) -> TaskData:
+def load(data_dir: Path | None = None) -> TaskData:
     """[N, 100, 20] spikes, targets [N, 1]; generated, `data_dir` is not used.
 
     ``f(x) = x - 0.1 x^2 + cos(pi x / 2)``, seen with noise of standard deviation 0.1 at 60 points,
@@ -67,3 +69,15 @@ def encoded(x: np.ndarray, seed: int) -> np.ndarray:
     return population_code.spikes(
         population_code.rates(unit[:, None], NEURONS, OVERLAP), STEPS, seed
     )
+
+
+TASK = Task(
+    name="bisnn-1d",
+    load=load,
+    spike_recipes={
+        "*": dict(hidden=(128, 128), burn_in=10, batch_size=30, epochs=600),
+        "full-precision": dict(learning_rate=3.0, rule=dict(initial_latent=0.5)),
+        "straight-through": dict(learning_rate=1.0, rule={}),
+        "bayesian": dict(learning_rate=300.0, rule=dict(temperature=0.3, rho=1e-6)),
+    },
+)

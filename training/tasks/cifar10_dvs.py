@@ -1,14 +1,15 @@
 """CIFAR10-DVS: 10,000 pictures of CIFAR-10 that move on a screen, seen by an event camera."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 
 from training.errors import DataNotFound
 from training.events import read_aedat2
 from training.events.augmentation import objects
-from training.tasks.base import TaskData
-from training.tasks.event_data import files_of_classes, find_folder, read_splits
+from training.tasks.base import Task, TaskData
+from training.tasks.event_data import event_recipes, files_of_classes, find_folder, read_splits
 from training.tasks.splits import split_off
 
 CLASSES = (
@@ -23,7 +24,9 @@ HELP = (
 )
 
 
-def load(data_dir=None, steps: int = 10, factor: int = 2, augment: bool = True) -> TaskData:
+def load(
+    data_dir: Path | None = None, steps: int = 10, factor: int = 2, augment: bool = True
+) -> TaskData:
     """[N, 10, 64, 64, 2] counts of events (OFF, ON), labels 0 to 9 as in CIFAR-10.
 
     From ``<data_dir>/events/cifar10_dvs``, 1,000 files a class. Test: numbers 900 to 999 of each
@@ -55,3 +58,12 @@ def _number(path):
             f"expected a file name that ends in its number; received: {path}. {HELP}"
         )
     return int(found.group(1))
+
+
+TASK = Task(
+    name="cifar10-dvs",
+    load=load,
+    recipes=event_recipes(60_000),
+    image_steps=True,
+    can_fold=True,
+)

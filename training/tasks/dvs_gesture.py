@@ -1,14 +1,15 @@
 """DVS128 Gesture: 11 gestures of hands and arms, 29 people, three kinds of light."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 
 from training.errors import BrokenData, DataNotFound
 from training.events import event_frames, read_aedat3, read_trials
 from training.events.augmentation import gestures
-from training.tasks.base import Split, TaskData
-from training.tasks.event_data import find_folder
+from training.tasks.base import Split, Task, TaskData
+from training.tasks.event_data import event_recipes, find_folder
 from training.tasks.splits import VALIDATION_SHARE
 
 CLASSES = 11
@@ -21,7 +22,9 @@ HELP = (
 )
 
 
-def load(data_dir=None, steps: int = 16, factor: int = 4, augment: bool = True) -> TaskData:
+def load(
+    data_dir: Path | None = None, steps: int = 16, factor: int = 4, augment: bool = True
+) -> TaskData:
     """[N, 16, 32, 32, 2] counts of events (OFF, ON), labels 0 to 10 (classes 1 to 11).
 
     From ``<data_dir>/events/DvsGesture``. Each line of a recording's labels is one sample, from its
@@ -78,3 +81,12 @@ def _read(paths, augment=None, **options):
             frames.append(event_frames(events, **options))
             labels.append(label)
     return Split(np.stack(frames), np.array(labels, "int32"), augment=augment)
+
+
+# No cross-validation: parts would share people.
+TASK = Task(
+    name="dvs-gesture",
+    load=load,
+    recipes=event_recipes(17_000),
+    image_steps=True,
+)

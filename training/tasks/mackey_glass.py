@@ -1,15 +1,17 @@
 """Mackey-Glass: predict a chaotic delay equation 15 time units ahead, at every step."""
 
+from pathlib import Path
+
 import numpy as np
 
-from training.tasks.base import Split, TaskData
+from training.tasks.base import Split, Task, TaskData
 
 TAU, AHEAD, STEPS_PER_UNIT = 17, 15, 10
 TIMESTEPS, TRANSIENT = 512, 300
 SIZES = {"train": 96, "validation": 16, "test": 32}
 
 
-def load(data_dir=None) -> TaskData:
+def load(data_dir: Path | None = None) -> TaskData:
     """x [N, 512, 1], y [N, 512, 1] with y_t = x_{t+15}; generated, `data_dir` is not used.
 
     One sample a time unit, after 300 units of transient; every sequence starts from its own
@@ -61,3 +63,18 @@ def mackey_glass(
         k4 = rate(x[k] + h * k3, late)
         x[k + 1] = x[k] + h / 6.0 * (k1 + 2 * k2 + 2 * k3 + k4)
     return x[delay + steps_per_unit :: steps_per_unit].T
+
+
+TASK = Task(
+    name="mackey-glass",
+    load=load,
+    recipes={
+        "*": dict(
+            epochs=30, batch_size=16, parameters=8_000, learning_rate=3e-3,
+            order=16, theta=50.0, hidden="rnn",
+        ),
+        "hybrid-lmu": dict(memory_resolution=64.0, hidden_resolution=32.0, start_resolution=256.0),
+        "hybrid-lstm": dict(hidden_resolution=32.0, start_resolution=256.0),
+        "hybrid-gru": dict(hidden_resolution=32.0, start_resolution=256.0),
+    },
+)  # fmt: skip

@@ -1,9 +1,11 @@
 """N-Caltech101: pictures of Caltech101 seen by an event camera that moves in three saccades."""
 
+from pathlib import Path
+
 from training.events import read_atis
 from training.events.augmentation import objects
-from training.tasks.base import TaskData
-from training.tasks.event_data import files_of_classes, find_folder, read_splits
+from training.tasks.base import Task, TaskData
+from training.tasks.event_data import event_recipes, files_of_classes, find_folder, read_splits
 from training.tasks.splits import split_off
 
 HEIGHT, WIDTH = 180, 240  # recordings are of different sizes, all within this
@@ -17,7 +19,9 @@ HELP = (
 )
 
 
-def load(data_dir=None, steps: int = 10, factor: int = 4, augment: bool = True) -> TaskData:
+def load(
+    data_dir: Path | None = None, steps: int = 10, factor: int = 4, augment: bool = True
+) -> TaskData:
     """[N, 10, 45, 60, 2] counts of events (OFF, ON); a class for each folder, by name.
 
     From ``<data_dir>/events/ncaltech101/Caltech101``: 101 folders (the background among them).
@@ -41,3 +45,12 @@ def load(data_dir=None, steps: int = 10, factor: int = 4, augment: bool = True) 
 
 def _read(path):
     return read_atis(path, height=HEIGHT, width=WIDTH)
+
+
+TASK = Task(
+    name="ncaltech101",
+    load=load,
+    recipes=event_recipes(200_000),
+    image_steps=True,
+    can_fold=True,
+)

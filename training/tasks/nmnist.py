@@ -1,13 +1,18 @@
 """N-MNIST: digits of MNIST seen by an event camera that moves in three short saccades."""
 
+import dataclasses
+from pathlib import Path
+
 from training.events import read_atis
 from training.events.augmentation import digits
-from training.tasks.base import TaskData
-from training.tasks.event_data import files_of_classes, find_folder, read_split
+from training.tasks.base import Split, Task, TaskData
+from training.tasks.event_data import event_recipes, files_of_classes, find_folder, read_split
 from training.tasks.splits import split_off
 
 PIXELS = 34
 DURATION = 320_000  # microseconds
+# For local learning: 50 steps of 6.4 ms are five time constants of a membrane.
+SPIKES = dict(steps=50, factor=2, augment=False)
 HELP = (
     "Get Train.zip and Test.zip from\n"
     "  https://www.garrickorchard.com/datasets/n-mnist\n"
@@ -16,7 +21,9 @@ HELP = (
 )
 
 
-def load(data_dir=None, steps: int = 20, factor: int = 1, augment: bool = True) -> TaskData:
+def load(
+    data_dir: Path | None = None, steps: int = 20, factor: int = 1, augment: bool = True
+) -> TaskData:
     """[N, 20, 34, 34, 2] counts of events (OFF, ON), labels 0 to 9.
 
     From ``<data_dir>/events/nmnist`` (60,000 and 10,000 recordings) if it is there, else
@@ -45,3 +52,36 @@ def load(data_dir=None, steps: int = 20, factor: int = 1, augment: bool = True) 
 
 def _read(path):
     return read_atis(path, height=PIXELS, width=PIXELS)
+
+
+def load_spikes(data_dir: Path | None = None) -> TaskData:
+    """[N, 50, 578] spikes, labels 0 to 9, of the recordings that `load` reads.
+
+    A spike stands where a pixel of 17 x 17 saw at least one event of a polarity within a step of
+    6.4 ms.
+    """
+    data = load(data_dir, **SPIKES)
+    splits = {}
+    for part in ("train", "validation", "test"):
+        x, y = getattr(data, part).x, getattr(data, part).y
+        splits[part] = Split((x > 0).astype("uint8").reshape(*x.shape[:2], -1), y)
+    return dataclasses.replace(data, **splits)
+
+
+TASK = Task(
+    name="nmnist",
+    load=load,
+    recipes=event_recipes(17_000),
+    low_bit=dict(weight_anneal_fraction=0.5),
+    image_steps=True,
+    can_fold=True,
+    load_spikes=load_spikes,
+    spike_recipes={
+        "*": dict(hidden=(512, 512), burn_in=10, batch_size=50, epochs=50),
+        "full-precision": dict(learning_rate=1.0, rule=dict(initial_latent=0.3)),
+        "straight-through": dict(learning_rate=50.0, rule=dict(initial_latent=1.0)),
+        "bayesian": dict(
+            learning_rate=10.0, rule=dict(temperature=0.5, rho=1e-7, initial_latent=1.0)
+        ),
+    },
+)

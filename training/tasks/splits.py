@@ -7,10 +7,16 @@ import numpy as np
 from training.tasks.base import Split, TaskData
 
 VALIDATION_SHARE = 0.15
+FOLDS = 5  # of cross-validation
 
 
-def split_off(labels, share: float = VALIDATION_SHARE, seed: int = 0):
-    """(rest, part): sorted indices; `part` is `share` of each class, but not fewer than classes."""
+def split_off(
+    labels: np.ndarray, share: float = VALIDATION_SHARE, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sorted indices (rest, part).
+
+    `part` is `share` of each class, and has at least as many samples as there are classes.
+    """
     from sklearn.model_selection import train_test_split
 
     labels = np.asarray(labels)
@@ -21,7 +27,7 @@ def split_off(labels, share: float = VALIDATION_SHARE, seed: int = 0):
     return np.sort(rest), np.sort(part)
 
 
-def cross_validation_folds(labels, folds: int, seed: int = 0) -> list[tuple]:
+def cross_validation_folds(labels: np.ndarray, folds: int, seed: int = 0) -> list[tuple]:
     """[(training indices, test indices)] of `folds` folds; each index is in one test part.
 
     ValueError: fewer than 2 folds, or more than the samples of the rarest class.

@@ -1,9 +1,11 @@
 """Two moons: two half circles of points, as spikes of a population code."""
 
+from pathlib import Path
+
 import numpy as np
 
 from training.tasks import population_code
-from training.tasks.base import Split, TaskData
+from training.tasks.base import Split, Task, TaskData
 
 NOISE, STEPS, NEURONS = 0.1, 100, 10
 SIZES = {"train": 200, "validation": 1000, "test": 2000}
@@ -11,7 +13,7 @@ SEEDS = {"train": 0, "validation": 1, "test": 2}
 GRID_SEED = 3
 
 
-def load(data_dir=None) -> TaskData:
+def load(data_dir: Path | None = None) -> TaskData:
     """[N, 100, 20] spikes, labels 0 or 1; generated, `data_dir` is not used.
 
     200 training points of standard deviation 0.1 around the half circles, each coordinate scaled
@@ -52,3 +54,15 @@ def _points(part):
     from sklearn.datasets import make_moons
 
     return make_moons(SIZES[part], noise=NOISE, random_state=SEEDS[part])
+
+
+TASK = Task(
+    name="two-moons",
+    load=load,
+    spike_recipes={
+        "*": dict(hidden=(256, 256), burn_in=10, batch_size=40, epochs=300),
+        "full-precision": dict(learning_rate=0.1, rule={}),
+        "straight-through": dict(learning_rate=100.0, rule=dict(clip=30.0)),
+        "bayesian": dict(learning_rate=50.0, rule=dict(temperature=0.1, rho=1e-6)),
+    },
+)

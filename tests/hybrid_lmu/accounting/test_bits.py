@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hybrid_lmu.accounting import CountStatistics
-from hybrid_lmu.accounting.bits import bit_length
+from hybrid_lmu.accounting._statistics import bit_length
 
 
 def brute_force(counts):

@@ -11,8 +11,8 @@ from hybrid_lmu.accounting import (
     activity_report,
     register_preset,
 )
-from hybrid_lmu.accounting.energy import access_energy, baseline_energy, preset_energy
-from hybrid_lmu.accounting.footprint import tensor_bytes
+from hybrid_lmu.accounting._energy import access_energy, baseline_energy, preset_energy
+from hybrid_lmu.accounting._footprint import tensor_bytes
 from tests.hybrid_lmu.accounting.accounting_helpers import X, hybrid
 
 

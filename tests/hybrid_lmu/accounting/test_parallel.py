@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import hybrid_lmu
-import hybrid_lmu.accounting.layers as rules
+import hybrid_lmu.accounting._keras_layers as rules
 from hybrid_lmu.accounting import activity_report, record_activity
 from tests.hybrid_lmu.accounting.accounting_helpers import X, rows
 
@@ -17,17 +17,18 @@ def lmu(hidden_cell, name="lmu", memory_d=2, **options):
     return hybrid_lmu.HybridLMU(memory_d, 4, 6, hidden_cell, name=name, **options)
 
 
-def reports(model, monkeypatch):
-    """The report of the parallel recording, and of the loop."""
-    taken = []
-    found = rules.pairs_at_once
+def reports(make, monkeypatch):
+    """The report of the parallel recording, and of the loop; each of a model of its own."""
+    taken, sequence = [], rules.record_sequence
     with monkeypatch.context() as context:
-        context.setattr(rules, "pairs_at_once", lambda *a: taken.append(found(*a)) or taken[-1])
-        parallel = activity_report(model, X, batch_size=10)
-    assert taken and all(pairs is not None for pairs in taken)
+        context.setattr(
+            rules, "record_sequence", lambda *a: taken.append(sequence(*a)) or taken[-1]
+        )
+        parallel = activity_report(make(), X, batch_size=10)
+    assert taken and all(resolution is not NotImplemented for resolution in taken)
     with monkeypatch.context() as context:
-        context.setattr(rules, "pairs_at_once", lambda layer, call: None)
-        loop = activity_report(model, X, batch_size=10)
+        context.setattr(rules, "record_sequence", lambda *a: NotImplemented)
+        loop = activity_report(make(), X, batch_size=10)
     return parallel, loop
 
 
@@ -58,10 +59,15 @@ def assert_same(parallel, loop):
     ids=["dense", "backwards", "lstm", "gru", "resolutions", "memory", "last"],
 )
 def test_the_report_is_that_of_the_loop(make, monkeypatch):
-    stack = [keras.Input((6, 2)), hybrid_lmu.SigmaDelta(resolution=[2.0, 3.0]), make()]
-    if not stack[-1].return_sequences:
-        stack.append(layers.Dense(2, name="head"))
-    assert_same(*reports(keras.Sequential(stack), monkeypatch))
+    def model():
+        keras.utils.set_random_seed(0)
+        counts = hybrid_lmu.SigmaDelta(resolution=[2.0, 3.0], seed=1, name="counts")
+        stack = [keras.Input((6, 2)), counts, make()]
+        if not stack[-1].return_sequences:
+            stack.append(layers.Dense(2, name="head"))
+        return keras.Sequential(stack)
+
+    assert_same(*reports(model, monkeypatch))
 
 
 def test_a_stateful_layer_goes_on_from_its_states():
@@ -95,10 +101,3 @@ def test_where_the_states_are_needed_it_is_a_loop(options):
     found = rows(activity_report(model, X))
     expected = 8 if "memory_feedback" in options else None
     assert found["lmu/memory A"]["input_resolution"] == expected
-
-
-def test_the_parts_of_the_cell_are_put_back():
-    layer = lmu(layers.Dense(5))
-    activity_report(keras.Sequential([keras.Input((6, 2)), layer]), X)
-    for part in (layer.cell.memory, layer.cell.memory_quantizer, layer.cell.hidden):
-        assert "sequence" not in vars(part)

@@ -84,12 +84,12 @@ def test_gradients_are_those_of_the_steps(make, resolution, return_sequences):
 )
 def test_a_learned_resolution_has_the_gradient_of_the_steps(name, jit):
     def layer(kind):
-        quantizer = SigmaDeltaQuantizer(None, 4.0, "half", learn_resolution=True)
+        quantizer = SigmaDeltaQuantizer(None, 4.0, initial_error="half", learn_resolution=True)
         return kind(HybridCell(CELLS[name](), quantizer=quantizer), return_sequences=True)
 
     fast = layer(HybridRNN)
     check_same_step(fast, layer(Stepwise), jit)
-    assert np.all(to_numpy(fast.cell.quantizer.log_gain) != 0.0)
+    assert np.all(to_numpy(fast.cell.quantizer.log_factor) != 0.0)
 
 
 def test_a_cell_with_an_activity_regularizer_is_called_and_adds_its_losses():
@@ -122,7 +122,8 @@ def test_initial_states_that_depend_on_weights(jit):
 @pytest.mark.parametrize("name", ["SimpleRNN", "GRU", "LSTM"])
 def test_dropout_masks_are_those_of_the_cell(name, rates):
     def layer(kind):
-        return kind(HybridCell(CELLS[name](seed=3, **rates), 4.0, "half"), return_sequences=True)
+        cell = HybridCell(CELLS[name](seed=3, **rates), 4.0, initial_error="half")
+        return kind(cell, return_sequences=True)
 
     check_same_step(layer(HybridRNN), layer(Stepwise))
 

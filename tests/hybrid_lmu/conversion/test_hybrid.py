@@ -352,7 +352,7 @@ class Unknown(layers.Layer):
         (lambda: layers.GRU(2), dict(resolution=1.0, exempt="lstm"), r"received: \['lstm'\]"),
         (lambda: layers.Dense(2), dict(resolution=1.0), "Nothing to quantize"),
         (lambda: layers.RNN(Unknown()), dict(resolution=1.0), "Unknown.*expected"),
-        (lambda: layers.ConvLSTM1D(2, 3), dict(resolution=1.0), "ConvLSTM1D.*expected"),
+        (lambda: layers.ConvLSTM1D(2, 3), dict(resolution=1.0), "ConvLSTMCell.*expected"),
         (lambda: layers.ReLU(6.0), dict(resolution=1.0), "max_value=6"),
     ],
 )

@@ -62,6 +62,19 @@ def test_chunks_make_the_whole(make):
     np.testing.assert_allclose(of(layer(X[:, :1])), whole[:, :1], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("make", [Accumulate, Delay, pooled])
+def test_masked_steps_are_left_out(make):
+    x, mask = X[:1], np.array([[False, True, True, False, True, False]])
+    outputs, state = make(return_state=True)(x, mask=mask)
+    expected, expected_state = make(return_state=True)(x[:, mask[0]])
+    np.testing.assert_allclose(of(outputs)[:, mask[0]], of(expected), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(of(state), of(expected_state), rtol=0, atol=1e-6)
+    if make is Accumulate:  # the sum so far
+        np.testing.assert_array_equal(of(outputs)[:, 3], of(outputs)[:, 2])
+    else:
+        assert (of(outputs)[:, ~mask[0]] == 0).all()
+
+
 def test_saved_and_loaded(tmp_path):
     model = keras.Sequential(
         [

@@ -57,8 +57,8 @@ def test_percentile_with_the_fewest_steps_that_keeps_the_accuracy(trained):
     record, seen = record_activations(model, x), []
     options = dict(timesteps=30, initial_potential="half")
     best = search_percentile(
-        model, record, (x, labels), 0.9, iter((60.0, 95.0, 100.0)), iter(EXIT_RULES),
-        callback=seen.append, **options,
+        model, record, (x, labels), 0.9, percentiles=iter((60.0, 95.0, 100.0)),
+        rules=iter(EXIT_RULES), callback=seen.append, **options,
     )  # fmt: skip
     assert best.exit_rule in EXIT_RULES and not any(best.exit_rule is one for one in EXIT_RULES)
     assert [point.percentile for point in seen] == [60.0, 95.0, 100.0]
@@ -75,7 +75,7 @@ def test_the_most_accurate_percentile_where_none_keeps_the_accuracy(trained):
     seen = []
     wrong = np.where(np.arange(60) < 30, labels, (labels + 1) % 4)  # not to be reached
     best = search_percentile(
-        model, x, (x, wrong), 0.9, (1.0, 60.0, 99.0), timesteps=10, callback=seen.append
+        model, x, (x, wrong), 0.9, percentiles=(1.0, 60.0, 99.0), timesteps=10, callback=seen.append
     )
     assert [point.percentile for point in seen] == [60.0, 99.0]  # at 1 the threshold would be 0
     assert best.accuracy == max(point.accuracy for point in seen)
@@ -84,8 +84,8 @@ def test_the_most_accurate_percentile_where_none_keeps_the_accuracy(trained):
 def test_what_it_refuses(trained):
     model, x, labels = trained
     with pytest.raises(ValueError, match="at least one number"):
-        search_percentile(model, x, (x, labels), 0.9, ())
+        search_percentile(model, x, (x, labels), 0.9, percentiles=())
     with pytest.raises(ValueError, match="would be 0"):
-        search_percentile(model, x, (x, labels), 0.9, (1.0,))
+        search_percentile(model, x, (x, labels), 0.9, percentiles=(1.0,))
     with pytest.raises(ValueError, match="one class for each of 60 samples"):
         search_percentile(model, x, (x, labels[:7]), 0.9, timesteps=2)

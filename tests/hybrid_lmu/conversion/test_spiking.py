@@ -76,7 +76,7 @@ def test_the_rates_approach_every_layer_of_the_source():
     record = record_activations(model, IMAGES)
     errors = []
     for steps in (16, 256):
-        spiking = to_spiking(model, record, steps, 100, initial_potential="half")
+        spiking = to_spiking(model, record, steps, percentile=100, initial_potential="half")
         found = spiking.predict(IMAGES, verbose=0)[:, -1] / steps
         errors.append(np.abs(found - expected).max() / np.abs(expected).max())
     assert errors[1] < 0.05 and errors[1] < errors[0] / 3
@@ -116,7 +116,7 @@ def test_the_rate_of_a_layer_is_off_by_one_spike_at_most(seed):
     record = record_activations(model, x)
     lam = record.layers[model.layers[0].name].largest
     steps = np.arange(1, 81)[:, None]
-    found = of(to_spiking(model, record, 80, 100)(x)) / steps
+    found = of(to_spiking(model, record, 80, percentile=100)(x)) / steps
     assert (np.abs(found - of(model(x))[:, None]) <= (1 + 1e-4) * lam / steps + 1e-6).all()
 
 
@@ -124,7 +124,7 @@ def test_thresholds_are_percentiles_and_spikes_are_ones():
     model = dense()
     record = record_activations(model, VECTORS, batch_size=7)
     first = of(layers.ReLU()(model.layers[0](VECTORS)))
-    spiking = to_spiking(model, record, 10, 90)
+    spiking = to_spiking(model, record, 10, percentile=90)
     thresholds = [layer.cell.threshold for layer in spiking.layers if isinstance(layer, IF)]
     second = of(model.layers[1](first))
     lam = [np.percentile(first, 90), np.percentile(second, 90)]
@@ -157,7 +157,7 @@ def test_kernels_of_few_bits_become_codes_and_their_scales_thresholds(rule):
     normalization.set_weights(rng.uniform(0.5, 1.5, (4, 6)) * np.array([[-1], [1], [1], [1]]))
     low = quantize_weights(model, rule())
     record = record_activations(low, IMAGES)
-    spiking = to_spiking(low, record, 200, 100)
+    spiking = to_spiking(low, record, 200, percentile=100)
     found = spiking.predict(IMAGES, verbose=0)[:, -1] / 200
     expected = low.predict(IMAGES, verbose=0)
     assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
@@ -172,7 +172,7 @@ def test_poisson_input_synchronous_layers_and_inputs_with_time():
     record = record_activations(model, VECTORS)
     expected = of(model(VECTORS))
     size = np.abs(expected).max()
-    poisson = to_spiking(model, record, 600, 100, encoding="poisson", seed=0)
+    poisson = to_spiking(model, record, 600, percentile=100, encoding="poisson", seed=0)
     assert np.abs(of(poisson(VECTORS))[:, -1] / 600 - expected).max() < 0.2 * size
     fast, slow = (to_spiking(model, record, 30, propagation=p) for p in ("one-step", "synchronous"))
     # Two layers of neurons and the readout: three steps late.
@@ -207,7 +207,7 @@ def test_streams_in_chunks_and_is_saved(tmp_path):
 def test_accuracy_and_spikes_at_every_step_and_early_exit():
     model = dense()
     labels = of(model(VECTORS)).argmax(axis=-1)
-    simulation = simulate(to_spiking(model, VECTORS, 60, 100), VECTORS, batch_size=16)
+    simulation = simulate(to_spiking(model, VECTORS, 60, percentile=100), VECTORS, batch_size=16)
     assert simulation.sums.shape == (40, 60, 4) and simulation.neurons == 28
     accuracy = simulation.accuracy(labels)
     assert accuracy[-1] > 0.9
@@ -265,7 +265,7 @@ def test_residuals_by_operators():
         return layers.Dense(2)(keras.ops.relu(layers.Conv2D(4, 1)(y) + y))
 
     model = _functional(build)
-    found = of(to_spiking(model, IMAGES, 300, 100)(IMAGES))[:, -1] / 300
+    found = of(to_spiking(model, IMAGES, 300, percentile=100)(IMAGES))[:, -1] / 300
     expected = of(model(IMAGES))
     assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
 
@@ -279,8 +279,8 @@ def test_sums_of_different_ranks_are_those_of_the_source():
     model = _functional(build)
     expected = of(model(IMAGES))
     # Six steps are as many as the image is wide: time must not be taken for an axis of the image.
-    found = of(to_spiking(model, IMAGES, 6, 100)(IMAGES))
-    longer = of(to_spiking(model, IMAGES, 200, 100)(IMAGES))
+    found = of(to_spiking(model, IMAGES, 6, percentile=100)(IMAGES))
+    longer = of(to_spiking(model, IMAGES, 200, percentile=100)(IMAGES))
     np.testing.assert_allclose(longer[:, :6], found, rtol=1e-4, atol=1e-4)
     assert np.abs(longer[:, -1] / 200 - expected).max() < 0.05 * np.abs(expected).max()
 
@@ -295,7 +295,7 @@ def test_dead_channels_of_kernels_of_few_bits_are_constant(rule):
     normalization.beta.assign([0.0, 0.5, 0.0, 0.0])
     low = quantize_weights(model, rule(), exempt_first=False, exempt_last=False)
     expected = of(low(IMAGES))
-    found = of(to_spiking(low, IMAGES, 300, 100)(IMAGES))[:, -1] / 300
+    found = of(to_spiking(low, IMAGES, 300, percentile=100)(IMAGES))[:, -1] / 300
     assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
 
 
@@ -304,7 +304,7 @@ def test_sums_and_spikes_of_half_precision_are_float32():
     layer = layers.Conv2D(300, 1, activation="relu", kernel_initializer="ones")
     model = _functional(lambda x: layers.Dense(1, kernel_initializer="ones")(layer(x)))
     x = np.ones((2, 8, 8, 3), "float32")
-    simulation = simulate(to_spiking(model, x, 30, 100), x)
+    simulation = simulate(to_spiking(model, x, 30, percentile=100), x)
     assert simulation.sums.dtype == np.float32
     # All fire at all steps, more often than half precision can count.
     assert (simulation.spikes[:, -1] == 30 * 8 * 8 * 300).all()
@@ -316,7 +316,7 @@ def test_activations_given_as_layers(activation):
     model = keras.Sequential(
         [keras.Input((6,)), layers.Dense(5, activation=activation), layers.Dense(2)]
     )
-    found = of(to_spiking(model, VECTORS, 300, 100)(VECTORS))[:, -1] / 300
+    found = of(to_spiking(model, VECTORS, 300, percentile=100)(VECTORS))[:, -1] / 300
     np.testing.assert_allclose(found, of(model(VECTORS)), rtol=0, atol=0.03)
 
 
@@ -324,7 +324,7 @@ def test_poisson_input_of_integers():
     pixels = rng.integers(0, 256, (10, 6)).astype("uint8")
     inputs = keras.Input((6,), dtype="uint8")
     model = keras.Model(inputs, layers.Dense(2)(layers.Dense(4, "relu")(inputs)))
-    spiking = to_spiking(model, pixels, 2000, 100, encoding="poisson", seed=0)
+    spiking = to_spiking(model, pixels, 2000, percentile=100, encoding="poisson", seed=0)
     expected = of(model(pixels))
     found = of(spiking(pixels))[:, -1] / 2000
     assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()

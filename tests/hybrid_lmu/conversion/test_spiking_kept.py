@@ -16,7 +16,7 @@ STEPS = 200
 
 
 def rates(model, inputs):
-    spiking = to_spiking(model, inputs, STEPS, 100, initial_potential="half")
+    spiking = to_spiking(model, inputs, STEPS, percentile=100, initial_potential="half")
     return simulate(spiking, inputs).sums[:, -1] / STEPS
 
 
@@ -154,7 +154,9 @@ def test_every_way_to_write_a_relu(relu):
     inputs = keras.Input((6,))
     hidden = relu(layers.Dense(8, activation=ops.relu)(inputs))
     outputs = layers.Dense(3, activation=layers.Softmax())(relu(layers.Dense(8)(hidden)))
-    spiking = to_spiking(keras.Model(inputs, outputs), x, STEPS, 100, initial_potential="half")
+    spiking = to_spiking(
+        keras.Model(inputs, outputs), x, STEPS, percentile=100, initial_potential="half"
+    )
     logits = keras.Model(inputs, outputs)
     found = simulate(spiking, x).sums[:, -1] / STEPS
     odds = np.exp(found - found.max(axis=-1, keepdims=True))

@@ -127,3 +127,30 @@ def operations_after_the_last_step():
 def test_models_without_a_simulation(make, message):
     with pytest.raises(ValueError, match=message):
         full_simulation(make())
+
+
+def test_lmus_alone_are_simulated_with_the_draws_that_would_have_come_next():
+    model = stack(layers.Dense(3), memory_dropout=0.1)
+    model.predict(x, verbose=0)  # the seed generators have moved
+    full = full_simulation(model, every_layer=False)
+    assert full.layers[0].simulation == "full" and model.layers[0].simulation == "auto"
+    assert [layer.name for layer in full.layers] == [layer.name for layer in model.layers]
+    for one, two in zip(model.variables, full.variables, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(one), ops.convert_to_numpy(two))
+    model.layers[0].simulation = "full"
+    model.make_predict_function(force=True)
+    expected, found = (m.predict(x, verbose=0) for m in (model, full))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_lmus_in_quantized_weights_and_models_without_one():
+    rule = SumOfSigmoids((-1, 0, 1))
+    lmu = HybridLMU(2, 4, 20.0, layers.Dense(6, "tanh"), memory_resolution=6, hidden_resolution=2)
+    model = keras.Sequential([keras.Input((24, 2)), QuantizedWeights(lmu, rule, rule)])
+    full = full_simulation(model, every_layer=False)
+    assert full.layers[0].layer.simulation == "full"
+    plain = keras.Sequential([keras.Input((24, 2)), layers.LSTM(3)])
+    assert full_simulation(plain, every_layer=False) is plain
+    nested = keras.Sequential([keras.Input((24, 2)), stack()])
+    with pytest.raises(ValueError, match="received .* inside another layer or model"):
+        full_simulation(nested, every_layer=False)

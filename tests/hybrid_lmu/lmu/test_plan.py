@@ -1,6 +1,7 @@
 """The plan of a call of `HybridLMU`: the way that the table names is the way that is taken."""
 
 import inspect
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ from keras import ops
 from hybrid_lmu import HybridLMU, HybridLMUCell, SigmaDeltaQuantizer
 from hybrid_lmu.cells import Activity
 from hybrid_lmu.cells._products import cell_products, cell_signals
-from hybrid_lmu.lmu import Plan, Way
+from hybrid_lmu.lmu import Plan, Way, _layer
 
 x = np.random.default_rng(0).normal(size=(2, 6, 2)).astype("float32")
 counts = {"memory_feedback": "quantized"}
@@ -57,8 +58,8 @@ def test_the_call_goes_the_way_of_the_plan(options, call, way, steps, monkeypatc
     layer.build(x.shape)
     taken = {}
 
-    def noted(name):
-        run = getattr(HybridLMUCell, name)
+    def noted(owner, name):
+        run = getattr(owner, name)
 
         def note(cell, inputs, *arguments, **given):
             taken.setdefault(name, inputs.shape[1])
@@ -66,12 +67,16 @@ def test_the_call_goes_the_way_of_the_plan(options, call, way, steps, monkeypatc
 
         return note
 
-    for name in ("call", "sequence", "last_step", "last_steps"):
-        monkeypatch.setattr(HybridLMUCell, name, noted(name))
+    for owner, names in (
+        (HybridLMUCell, ("call", "sequence")),
+        (_layer, ("last_step", "last_steps")),
+    ):
+        for name in names:
+            monkeypatch.setattr(owner, name, noted(owner, name))
     layer(x, **{name: ops.convert_to_tensor(value) for name, value in call.items()})
     expected = {
         Way.LAST_STEP: {"last_step": 6},
-        Way.LAST_STEPS: {"last_steps": 6, "sequence": steps},
+        Way.LAST_STEPS: {"last_steps": 6},
         Way.STEP_BY_STEP: {"call": 2},
     }.get(way, {"sequence": 6})
     assert taken == expected
@@ -168,3 +173,8 @@ def test_signals_of_a_sequence_are_those_of_its_steps():
             np.testing.assert_allclose(
                 ops.convert_to_numpy(value), ops.convert_to_numpy(whole[name])[:, t], atol=1e-5
             )
+
+
+def test_the_documents_show_the_table():
+    design = Path(__file__).resolve().parents[3] / "docs" / "design.md"
+    assert Plan.table() in design.read_text(encoding="utf-8")

@@ -5,13 +5,15 @@ from keras import ops
 
 from hybrid_lmu.local_learning import (
     BayesianRule,
+    DenseConnection,
     FullPrecisionRule,
+    LearningRule,
     LocalSpikingNetwork,
     StraightThroughRule,
     predict_samples,
 )
 from hybrid_lmu.local_learning import _steps as steps
-from hybrid_lmu.local_learning._connections import DenseConnection
+from hybrid_lmu.neurons import Sigmoid, SRMCell
 from tests.hybrid_lmu.local_learning import local_learning_reference as reference
 
 RATE = 0.3
@@ -123,8 +125,7 @@ def test_evaluation_and_prediction_are_a_loop_with_fixed_weights(name):
 
 
 def test_published_kernel_of_the_neuron():
-    decays = tuple(np.exp(-1 / np.array([10.0, 6.0, 2.0])))
-    layer = steps.SpikingLayer(DenseConnection(1), (1,), None, decays, "boxcar")
+    layer = steps.LocalLayer(DenseConnection(1), (1,), None, SRMCell(None))
     state, weights, kernel = layer.initial_state(1), [ops.ones((1, 1))], []
     for t in range(400):
         spike = ops.ones((1, 1)) if t == 0 else ops.zeros((1, 1))
@@ -209,6 +210,37 @@ def test_a_seed_repeats_a_run_and_a_model_builds_itself():
         model.compile(keras.optimizers.SGD(RATE), metrics=["accuracy"])
         histories.append(model.fit(x, y, batch_size=6, shuffle=False, verbose=0).history)
     assert histories[0] == histories[1]
+
+
+def test_a_sigmoid_of_an_old_file_keeps_its_steepness():
+    """Up to now the name meant alpha=1 here; it is that of `hybrid_lmu.neurons` now, alpha=4."""
+    model = network(StraightThroughRule(), surrogate=Sigmoid(alpha=0.5))
+    config = model.get_config()
+    assert LocalSpikingNetwork.from_config(config).neuron.surrogate.alpha == 0.5
+    old = LocalSpikingNetwork.from_config({**config, "surrogate": "sigmoid"})
+    assert old.neuron.surrogate.alpha == 1.0
+    assert network(StraightThroughRule(), surrogate="sigmoid").neuron.surrogate.alpha == 4.0
+
+
+class DecayingRule(LearningRule):
+    """A learning rule of a user's own: real weights that decay."""
+
+    def initial(self, shape, random):
+        return random.normal(size=shape)
+
+    def weight(self, latent, noise=None):
+        return latent
+
+    def updated(self, latent, gradient, noise, learning_rate):
+        return 0.5 * latent - learning_rate * gradient
+
+
+def test_a_learning_rule_of_your_own():
+    model = network(DecayingRule(), rate=0.0)
+    before = kernels(model)
+    model.train_on_batch(x, TARGETS["binary_crossentropy"][1])
+    for one, other in zip(kernels(model), before, strict=True):
+        np.testing.assert_allclose(one, other * 0.5 ** (15 - reference.BURN_IN), rtol=1e-5)
 
 
 def test_callbacks_set_the_learning_rate():
@@ -297,11 +329,11 @@ def network_of(hidden=(4,), outputs=1, rule=None, **options):
         (lambda: network_of(rule="bayes"), "`rule` must be one of Straight.*received: 'bayes'"),
         (lambda: network_of(loss="mse"), "`loss` must be one of 'binary_crossentropy'"),
         (lambda: network_of(burn_in=-1), "`burn_in` must be an integer >= 0; received: -1"),
-        (lambda: network_of(tau_syn=0.0), "`tau_syn` must be a finite number > 0; received: 0.0"),
-        (lambda: network_of(surrogate="arctan"), "`surrogate` must be one of 'boxcar'"),
+        (lambda: network_of(tau_syn=0.0), "`tau_syn` must be .* steps > 0; received: 0.0"),
+        (lambda: network_of(surrogate="step"), "`surrogate` must be .* received: 'step'"),
         (lambda: network_of(dtype="float16"), "computes in float32; received dtype 'float16'"),
         (lambda: BayesianRule(temperature=0), "`temperature` must be a finite number > 0"),
-        (lambda: BayesianRule(rho=-1), "`rho` must be finite and >= 0; received: -1"),
+        (lambda: BayesianRule(rho=-1), "`rho` must be a finite number >= 0; received: -1"),
         (lambda: BayesianRule(prior=1.0), r"must be in \(0, 1\); received: 1.0"),
         (lambda: StraightThroughRule(clip=0), "`clip` must be a finite number > 0 or None"),
         (lambda: FullPrecisionRule(float("nan")), "`initial_latent` must be a finite number"),

@@ -9,10 +9,14 @@ from keras import ops
 
 from hybrid_lmu import HybridRNN
 from hybrid_lmu.neurons import SRM, Refractory, SynapticTrace, SynapticTraceCell
-from hybrid_lmu.neurons._synaptic_filter import kernel
+from hybrid_lmu.neurons._synaptic_filter import SynapticFilter
 from tests.hybrid_lmu.neurons.neuron_helpers import gradients, normal
 
 to_numpy = ops.convert_to_numpy
+
+
+def kernel(tau_mem, tau_syn, length):
+    return SynapticFilter(tau_mem, tau_syn).responses(length)[0]
 
 
 def impulse(length):

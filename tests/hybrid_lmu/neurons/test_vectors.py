@@ -73,7 +73,7 @@ def test_lif_is_its_equation(reset, rest, decay_input):
         s = h >= threshold
         return s, np.where(s, rest, h) if reset == "hard" else h - threshold * s
 
-    layer = LIF(tau, threshold, reset, rest, decay_input)
+    layer = LIF(tau, threshold, reset=reset, reset_potential=rest, decay_input=decay_input)
     expected = reference(x, step, np.full((4, 6), rest))
     np.testing.assert_array_equal(spikes(layer, x), expected)
     assert 0.05 < expected.mean() < 0.95

@@ -45,7 +45,7 @@ def test_published_vectors(resolution, value, counts):
 
 
 @pytest.mark.parametrize("time", [7, 53, 96])  # one chunk, padded chunks, whole chunks
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     x=hnp.arrays(
         np.float32, (2, 96, 3), elements=st.floats(-50, 50, width=32, allow_subnormal=False)

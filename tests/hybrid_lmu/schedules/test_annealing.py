@@ -58,7 +58,9 @@ def test_per_step_for_all():
 def test_per_epoch_by_name_and_per_neuron():
     model = two_quantizers()
     first = AnnealResolution(lambda epoch: 8 - epoch, per="epoch", name="first")
-    second = AnnealResolution(lambda epoch: [1 + epoch, 2 + epoch], "epoch", "second*", "other")
+    second = AnnealResolution(
+        lambda epoch: [1 + epoch, 2 + epoch], per="epoch", name="second*", log_name="other"
+    )
     history = model.fit(x, y, epochs=3, verbose=0, callbacks=[first, second]).history
     assert history["resolution"] == [8, 7, 6] and history["other"] == [1.5, 2.5, 3.5]
     assert values(model) == [6, [3, 4]]
@@ -153,7 +155,7 @@ def test_bad_arguments():
         AnnealResolution(3.0)
     with pytest.raises(ValueError, match="`per` must be one of 'step', 'epoch'; received: 'batch'"):
         AnnealResolution(lambda step: 1.0, per="batch")
-    with pytest.raises(ValueError, match="`decay_steps` must be finite and > 0; received: 0"):
+    with pytest.raises(ValueError, match="`decay_steps` must be a finite number > 0; received: 0"):
         GeometricDecay(4, 2, 0)
     with pytest.raises(ValueError, match="name='third'; the model has .*first/quantizer/resol"):
         two_quantizers().fit(

@@ -1,0 +1,1 @@
+"""Learning rules of spiking networks with binary weights, compared in calibration."""

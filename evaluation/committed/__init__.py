@@ -1,0 +1,1 @@
+"""The committed results: their tables, keeping new ones, measuring them again."""

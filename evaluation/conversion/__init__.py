@@ -1,0 +1,1 @@
+"""Trained networks converted to hybrid-spiking or to integrate-and-fire networks."""

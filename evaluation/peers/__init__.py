@@ -1,0 +1,1 @@
+"""Other packages measured in environments of their own."""

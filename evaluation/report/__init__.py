@@ -1,0 +1,1 @@
+"""The report page of trained runs: tables, figures and costs in one HTML file."""

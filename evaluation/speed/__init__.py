@@ -1,0 +1,1 @@
+"""Timings of layers, streams and trainings beside keras-lmu and Keras."""

@@ -1,0 +1,187 @@
+"""A network with quantized activities under construction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from hybrid_lmu._internal.keras_compat import mask_of
+from hybrid_lmu._internal.traversal import copy_weights, freeze
+from hybrid_lmu.conversion._graph import copy_layer, describe
+from hybrid_lmu.conversion._hybrid_layers import hybrid_layer
+from hybrid_lmu.quantizers._sigma_delta import SigmaDeltaQuantizer
+from hybrid_lmu.weights._quantized_weights import as_patterns
+
+# Layers that work on the rows and columns of images.
+_OF_IMAGES = (
+    layers.AdaptiveAveragePooling2D,
+    layers.AdaptiveAveragePooling3D,
+    layers.AdaptiveMaxPooling2D,
+    layers.AdaptiveMaxPooling3D,
+    layers.AveragePooling2D,
+    layers.AveragePooling3D,
+    layers.Conv2D,
+    layers.Conv2DTranspose,
+    layers.Conv3D,
+    layers.Conv3DTranspose,
+    layers.ConvLSTM2D,
+    layers.ConvLSTM3D,
+    layers.Cropping2D,
+    layers.Cropping3D,
+    layers.DepthwiseConv2D,
+    layers.MaxPooling2D,
+    layers.MaxPooling3D,
+    layers.SeparableConv2D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
+    layers.UpSampling2D,
+    layers.UpSampling3D,
+    layers.ZeroPadding2D,
+    layers.ZeroPadding3D,
+)
+
+
+class HybridBuilder:
+    """A network with quantized activities under construction.
+
+    Args:
+        model: the source network, functional.
+        resolution, per, exempt, seed: see `to_hybrid`.
+
+    Attributes:
+        is_output: whether the layer that is being converted puts out what the model does; an
+            activation there stays.
+        quantizers: number of quantizers made so far.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        resolution: float | None,
+        per: str,
+        exempt: str | Sequence[str],
+        seed: int | None,
+    ):
+        self._name, self._names = model.name, [layer.name for layer in model.layers]
+        self._resolution, self._per, self._seed = resolution, per, seed
+        self._exempt = as_patterns(exempt)
+        unused = [p for p in self._exempt if not any(fnmatchcase(n, p) for n in self._names)]
+        if unused:
+            raise ValueError(f"`exempt` must name layers, {self._names}; received: {unused}")
+        outputs = keras.tree.flatten(model.get_config()["output_layers"])
+        self._last = {name for name in outputs if isinstance(name, str)}
+        self._made = {}  # from names of layers to (layer, Replacement or None, new layers)
+        self._images = set()  # ids of tensors whose second axis has rows and not steps
+        self.is_output, self.quantizers = False, 0
+
+    def quantizer(self, part: str, size: int | None) -> SigmaDeltaQuantizer:
+        """Return a new quantizer.
+
+        Args:
+            part: what it quantizes, such as ``"hidden"``; the quantizer is named after it.
+            size: number of neurons, or None if one resolution has to do for all of them.
+        """
+        resolution = self._resolution
+        if resolution is not None and self._per == "neuron" and size is not None:
+            resolution = np.full(size, resolution)
+        seed = None if self._seed is None else self._seed + self.quantizers
+        self.quantizers += 1
+        return SigmaDeltaQuantizer(
+            resolution=resolution, seed=seed, dtype="float32", name=f"{part}_quantizer"
+        )
+
+    def lmu_quantizers(self, cell, memory_size: int | None = None) -> dict:
+        """Return the quantizers of a `HybridLMU` or its cell, as keyword arguments.
+
+        Args:
+            cell: the LMU, or its cell, that is being converted.
+            memory_size: size of its memory. Default: that of ``cell.memory``.
+        """
+        given = {
+            "memory_quantizer": self.quantizer("memory", memory_size or cell.memory.output_size)
+        }
+        hidden = cell.hidden_cell
+        if hidden is not None:
+            size = getattr(hidden, "units", None) or getattr(hidden, "output_size", None)
+            given["hidden_quantizer"] = self.quantizer("hidden", size)
+        return given
+
+    def visit(self, layer, path: str, *args, **kwargs):
+        """Run what takes the place of one call of a layer."""
+        if not isinstance(layer, layers.Layer):  # an operation
+            output, replacement = layer(*args, **kwargs), None
+        else:
+            replacement, parts = self._convert(layer)
+            if replacement is not None:
+                if any(x is not None for x in (*args[1:], kwargs.get("initial_state"))):
+                    raise _starts_elsewhere(layer)
+                args = [x if replacement.takes_mask else _without_mask(x) for x in args]
+            output = parts[0](*args, **kwargs)
+            for part in parts[1:]:
+                output = part(output)
+        self._note_images(layer, args, output, replacement is not None)
+        return output
+
+    def _convert(self, layer):
+        """Return the `Replacement` of a layer, None if it is copied, and the new layers."""
+        if layer.name not in self._made:
+            replacement = None
+            if not any(fnmatchcase(layer.name, pattern) for pattern in self._exempt):
+                self.is_output = layer.name in self._last
+                replacement = hybrid_layer(layer, self)
+            parts = (copy_layer(layer),) if replacement is None else replacement.parts
+            self._made[layer.name] = layer, replacement, parts, layer.trainable
+        return self._made[layer.name][1:3]
+
+    def _note_images(self, layer, args, output, is_new):
+        images = any(id(x) in self._images for x in keras.tree.flatten(args))
+        if not (images or isinstance(layer, _OF_IMAGES)):
+            return
+        found = [x for x in keras.tree.flatten(output) if len(getattr(x, "shape", ())) > 3]
+        if found and is_new:
+            raise _images_not_steps(layer, found[0].shape)
+        self._images.update(id(x) for x in found)
+
+    def finish(self) -> None:
+        """Copy the weights to the new layers, which are built, and freeze those that were frozen.
+
+        Raises:
+            ValueError: if nothing was quantized.
+        """
+        for layer, replacement, parts, trainable in self._made.values():
+            if replacement is None:
+                copy_weights(layer, parts[0])
+            else:
+                replacement.copy_weights(*parts)
+            if not trainable:
+                freeze(parts[0])
+        if not self.quantizers:
+            raise ValueError(
+                f"Nothing to quantize in {self._name!r}; its layers are {self._names}, "
+                f"exempt={self._exempt}."
+            )
+
+
+def _without_mask(x):
+    return x if mask_of(x) is None else ops.copy(x)
+
+
+def _starts_elsewhere(layer):
+    return ValueError(
+        f"{describe(layer)} is called with an initial state; expected none, as the converted layer "
+        "has more states. Name it in `exempt` to leave it as it is."
+    )
+
+
+def _images_not_steps(layer, shape):
+    return ValueError(
+        f"The activation of {describe(layer)}, of shape {tuple(shape)}, is that of images; "
+        "expected activations of [batch, features] or [batch, time, ...]. Name the layer in "
+        "`exempt`, put what is before it into `TimeDistributed` or `EachStep` if there is an image "
+        "at each step, or convert networks of images with `to_spiking`."
+    )
