@@ -20,3 +20,16 @@ import pytest  # noqa: E402
 def _same_start():
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("float32")
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the further parameters of a test that is marked `broad` as slow."""
+    counts = {}
+    for item in items:
+        broad = item.get_closest_marker("broad")
+        if broad is None:
+            continue
+        test = item.nodeid.partition("[")[0]
+        counts[test] = counts.get(test, 0) + 1
+        if counts[test] > broad.args[0]:
+            item.add_marker(pytest.mark.slow)

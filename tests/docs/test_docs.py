@@ -47,7 +47,14 @@ def assert_shown(shown, printed):
 
 
 PARSER = Sybil([CodeBlockParser("python", run), CodeBlockParser("text", compare)])
-WITH_CODE = [page for page in PAGES if "```python" in page.read_text()]
+FAST = ("README.md", "your-data.md", "extend.md")
+WITH_CODE = [
+    pytest.param(
+        page, marks=[] if page.name in FAST or "concepts" in page.parts else pytest.mark.slow
+    )
+    for page in PAGES
+    if "```python" in page.read_text()
+]
 
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -24,6 +24,7 @@ def data(kind="classes", outputs=2):
     [(rule, "classes", 2, 1) for rule in bisnn.RULES]
     + [("bayesian", "classes", 3, 3), ("bayesian", "regression", 2, 2)],
 )
+@pytest.mark.slow
 def test_a_network_fits_the_task(rule, kind, outputs, width):
     task = data(kind, outputs)
     network, history = bisnn.train(task, rule, SMALL, seed=0)

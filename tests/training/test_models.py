@@ -58,6 +58,7 @@ def test_lmu_and_hybrid_lmu_have_the_same_parameters(digits):
 
 
 @pytest.mark.parametrize("name", SEQUENCE_MODELS)
+@pytest.mark.broad(2)
 def test_same_seed_same_weights_other_seed_other_weights(digits, name):
     def weights(seed):
         keras.utils.clear_session()

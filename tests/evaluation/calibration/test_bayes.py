@@ -35,6 +35,7 @@ def run(tmp_path, *arguments):
 
 
 @pytest.mark.parametrize("task, figures", [("two-moons", 2), ("bisnn-1d", 2)])
+@pytest.mark.slow
 def test_command(task, figures, tmp_path, small, capsys):
     assert run(tmp_path, "--task", task, "--seeds", "0-1") == 0
     out = capsys.readouterr().out

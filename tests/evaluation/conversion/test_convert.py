@@ -38,6 +38,7 @@ def options(model, out, *more):
 @pytest.mark.skipif(
     keras.backend.backend() == "jax", reason="minutes of compiling for what no backend changes"
 )
+@pytest.mark.slow
 def test_table_plot_record_and_model(model_file, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(options(model_file, out, "--bits", "3", "--batch-size", "400")) == 0

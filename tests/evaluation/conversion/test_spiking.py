@@ -21,6 +21,7 @@ def tiny(monkeypatch):
 @pytest.mark.skipif(
     keras.backend.backend() == "jax", reason="minutes of compiling for what no backend changes"
 )
+@pytest.mark.slow
 def test_record_table_and_plot(tiny, tmp_path, capsys):
     argv = ["--data", "digits", "--samples", "60", "--timesteps", "12", "--energy-samples", "5",
             "--out", str(tmp_path), "--backend", keras.backend.backend()]  # fmt: skip

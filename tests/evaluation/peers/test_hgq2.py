@@ -133,6 +133,7 @@ def test_a_training_that_diverges_is_told():
         peer.train(model, broken, make_config_of(), 3, 0, io.StringIO())
 
 
+@pytest.mark.slow
 def test_the_record(tmp_path, monkeypatch, capsys):
     # Without it, `main` sets it for the tests after this one.
     monkeypatch.setenv("KERAS_BACKEND", keras.backend.backend())

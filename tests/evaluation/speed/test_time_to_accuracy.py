@@ -148,6 +148,7 @@ def test_both_tests_run_the_path_that_they_name(digits, monkeypatch):
 
 
 @pytest.mark.parametrize("model", ["gru", "hybrid-gru"])
+@pytest.mark.slow
 def test_other_models_are_tested_once(digits, scores, model):
     seen = scores(digits, [0.1])
     record = train(digits, [50.0], model=model, epochs=1)

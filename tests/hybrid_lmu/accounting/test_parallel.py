@@ -58,6 +58,7 @@ def assert_same(parallel, loop):
     ],
     ids=["dense", "backwards", "lstm", "gru", "resolutions", "memory", "last"],
 )
+@pytest.mark.broad(2)
 def test_the_report_is_that_of_the_loop(make, monkeypatch):
     def model():
         keras.utils.set_random_seed(0)

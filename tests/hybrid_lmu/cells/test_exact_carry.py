@@ -124,6 +124,7 @@ def test_a_stateful_model_predicts_and_trains(policy):
 
 @rnns
 @pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.broad(1)
 def test_trains_with_dropout(layer, jit):
     if jit and keras.backend.backend() == "torch":
         pytest.skip("Keras has no jit on PyTorch.")

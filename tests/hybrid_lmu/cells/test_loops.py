@@ -57,6 +57,7 @@ def check_same_step(fast, slow, jit=False):
 
 @cells
 @pytest.mark.parametrize("resolution", [None, 4.0])
+@pytest.mark.broad(4)
 def test_outputs_and_states_are_those_of_the_steps(make, resolution):
     cell = HybridCell(make(), resolution, initial_error="half")
     options = {"return_sequences": True, "return_state": True}
@@ -70,6 +71,7 @@ def test_outputs_and_states_are_those_of_the_steps(make, resolution):
 @cells
 @pytest.mark.parametrize("return_sequences", [True, False])
 @pytest.mark.parametrize("resolution", [None, 4.0])
+@pytest.mark.broad(4)
 def test_gradients_are_those_of_the_steps(make, resolution, return_sequences):
     def layer(kind):
         cell = HybridCell(make(), resolution, initial_error="half")
@@ -82,6 +84,7 @@ def test_gradients_are_those_of_the_steps(make, resolution, return_sequences):
     "name, jit",
     [("SimpleRNN", True), ("SimpleRNN", False), ("SimpleRNN, relu", False), ("LSTM", False)],
 )
+@pytest.mark.broad(1)
 def test_a_learned_resolution_has_the_gradient_of_the_steps(name, jit):
     def layer(kind):
         quantizer = SigmaDeltaQuantizer(None, 4.0, initial_error="half", learn_resolution=True)
@@ -120,6 +123,7 @@ def test_initial_states_that_depend_on_weights(jit):
 
 @pytest.mark.parametrize("rates", [{"dropout": 0.4}, {"recurrent_dropout": 0.4}], ids=str)
 @pytest.mark.parametrize("name", ["SimpleRNN", "GRU", "LSTM"])
+@pytest.mark.broad(2)
 def test_dropout_masks_are_those_of_the_cell(name, rates):
     def layer(kind):
         cell = HybridCell(CELLS[name](seed=3, **rates), 4.0, initial_error="half")
@@ -130,6 +134,7 @@ def test_dropout_masks_are_those_of_the_cell(name, rates):
 
 @pytest.mark.parametrize("return_sequences", [True, False])
 @pytest.mark.parametrize("hidden", ["Dense", "SimpleRNN", "LSTM"])
+@pytest.mark.broad(1)
 def test_gradients_under_quantized_feedback(hidden, return_sequences):
     """The linear adjoint in parallel is what differentiating the loop gives."""
     hidden_cells = {"Dense": lambda: keras.layers.Dense(5, activation="tanh"), **CELLS}

@@ -67,6 +67,7 @@ def test_a_mask_that_keras_lmu_ignores_is_ignored(hidden, tmp_path):
         lambda penalty: layers.Activation("sigmoid", activity_regularizer=penalty),
     ],
 )
+@pytest.mark.broad(1)
 def test_penalties_of_activities_are_kept(make):
     parts = [make(keras.regularizers.L2(0.1)), layers.Flatten(), layers.Dense(2)]
     model = keras.Sequential([keras.Input((12, 3)), *parts])

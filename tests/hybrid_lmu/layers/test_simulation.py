@@ -52,6 +52,7 @@ def test_one_step_is_an_unbiased_rounding_with_the_gradient_of_the_activation():
     assert any(moved == pytest.approx(2 * (9 - y) * slope, rel=1e-4) for y in (0.0, 0.5))
 
 
+@pytest.mark.slow
 def test_a_stack_trains_by_fit_and_its_simulation_has_its_weights():
     model = stack(layers.Dropout(0.1), layers.Dense(8), SigmaDelta("relu", 4), layers.Dense(1))
     model.compile(keras.optimizers.Adam(1e-2), "mse")
@@ -84,6 +85,7 @@ def test_counts_of_all_steps_and_of_the_last():
 
 @pytest.mark.parametrize("resolution", [None, 2.0])
 @pytest.mark.parametrize("return_last", [None, 3])
+@pytest.mark.broad(1)
 def test_quantized_weights_are_simulated_too(return_last, resolution):
     lmu = HybridLMU(
         2, 4, 20.0, layers.Dense(5, "relu"), return_last=return_last,

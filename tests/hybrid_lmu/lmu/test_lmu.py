@@ -51,6 +51,7 @@ def lmu(hidden="SimpleRNN", **kwargs):
 
 @connections
 @pytest.mark.parametrize("hidden", HIDDEN)
+@pytest.mark.broad(4)
 def test_cell_and_layer_give_the_same_counts(hidden, options):
     layer = lmu(hidden, return_sequences=True, return_state=True, **options)
     outputs, *states = [to_numpy(part) for part in layer(x)]
@@ -165,6 +166,7 @@ def test_last_step_alone_is_taken_only_where_it_is_valid():
 
 
 @connections
+@pytest.mark.broad(2)
 def test_streaming_in_chunks_is_one_long_call(options):
     whole = lmu(return_sequences=True, **options)
     y = to_numpy(whole(x))
@@ -215,6 +217,7 @@ def test_backwards_and_bidirectional():
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("jit", [True, False])
 @pytest.mark.parametrize("length", [24, None])
+@pytest.mark.broad(1)
 def test_fits_under_every_policy_and_length(policy, jit, length):
     if jit and (keras.backend.backend() == "torch" or (length is None)):
         pytest.skip("Keras has no jit on PyTorch, and no jit of unknown lengths on TensorFlow.")
@@ -232,6 +235,7 @@ def test_fits_under_every_policy_and_length(policy, jit, length):
 
 
 @connections
+@pytest.mark.broad(3)
 def test_file_round_trip(options, tmp_path):
     model = keras.Sequential(
         [keras.Input((24, 2)), lmu(initial_error="uniform", return_sequences=True, **options),
@@ -327,6 +331,7 @@ def test_cell_is_pure():
 
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras has no jit on PyTorch.")
 @connections
+@pytest.mark.broad(2)
 def test_trains_compiled_and_not(options):
     for jit in (True, False):
         model = keras.Sequential([keras.Input((24, 2)), lmu(**options), keras.layers.Dense(1)])

@@ -110,6 +110,7 @@ def test_gradients_of_long_sequences_stay_finite():
         (lambda: keras.layers.RNN(IFCell(16), return_sequences=True), "auto"),
     ],
 )
+@pytest.mark.broad(1)
 def test_training_lowers_the_loss(make, jit):
     model = keras.Sequential(
         [

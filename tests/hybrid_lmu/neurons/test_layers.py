@@ -130,6 +130,7 @@ def test_unknown_length_and_masking_in_a_model():
 
 
 @neurons
+@pytest.mark.broad(2)
 def test_saved_models_are_the_same(cell, layer, arguments, tmp_path):
     x = keras.Input((41, 5))
     parts = [layer(**arguments)(x), HybridRNN(cell(5, **arguments), return_sequences=True)(x)]

@@ -93,6 +93,7 @@ def test_gradient_is_that_of_the_activation(kind):
 
 @kinds
 @pytest.mark.parametrize("feedback", ("exact", "integrated"))
+@pytest.mark.broad(1)
 def test_lmu_with_other_quantizers_as_file_and_in_the_report(kind, feedback, tmp_path):
     layer = HybridLMU(
         1, 4, 12.0, keras.layers.SimpleRNNCell(5), memory_feedback=feedback,

@@ -13,7 +13,7 @@ from hybrid_lmu import (
     SigmaDeltaQuantizer,
     activity_report,
 )
-from hybrid_lmu.accounting.ranges import count_ranges
+from hybrid_lmu.accounting import count_ranges
 
 to_numpy = ops.convert_to_numpy
 KINDS = pytest.mark.parametrize("kind", (SigmaDeltaQuantizer, RoundingQuantizer))

@@ -75,6 +75,7 @@ def test_inference_is_that_of_the_layer_with_hard_weights(name):
 
 
 @pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.broad(2)
 def test_training_moves_every_latent_kernel(name):
     model = compiled(model_of(wrapped(LAYERS[name]())))
     before = [to_numpy(w) for w in model.layers[0].layer.trainable_weights]
@@ -85,6 +86,7 @@ def test_training_moves_every_latent_kernel(name):
 
 
 @pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.broad(2)
 def test_a_saved_model_is_the_same_model(name, tmp_path):
     model = compiled(model_of(wrapped(LAYERS[name]())))
     model.fit(x, y, verbose=0)
