@@ -4,7 +4,10 @@ Checked with Keras 3.15. A new release of Keras that breaks one of these breaks 
 the tests of this file say so; no other file of the package may rely on Keras's insides.
 """
 
+import time
+
 import keras
+import numpy as np
 
 # `keras.layers.RNN` draws the dropout masks of a cell before its loop over time, and drops them
 # after it, if the cell is of this mixin. Keras does not export it, but its public cells have it.
@@ -22,6 +25,41 @@ def set_untracked(layer: keras.layers.Layer, name: str, value) -> None:
 def mask_of(tensor):
     """Return the mask that Keras has attached to a symbolic tensor, or None."""
     return getattr(tensor, "_keras_mask", None)
+
+
+def values_of(model: keras.Model, variables: list, patience: float = 60.0) -> list[np.ndarray]:
+    """Return the values of variables of a model, also while another thread runs the model.
+
+    On JAX, `fit` and `predict` take the values out of the variables for the time that they run, and
+    hold them in the model between two batches. In the first batch, and while a step of `fit`
+    replaces them, there are none to be had; this function waits then.
+
+    Args:
+        model: the model.
+        variables: variables of the model.
+        patience: seconds to wait at most before the error of Keras is passed on. Default 60.
+    """
+    last = time.monotonic() + patience
+    while True:
+        try:
+            held = _values_held(model)
+            of = keras.ops.convert_to_numpy
+            return [np.array(held[id(v)]) if id(v) in held else of(v) for v in variables]
+        except (TypeError, ValueError, RuntimeError):  # taken out; given to a step
+            if keras.backend.backend() != "jax" or time.monotonic() > last:
+                raise
+            time.sleep(0.01)
+
+
+def _values_held(model):
+    """Return ``{id of a variable: value}`` of the values that the trainer of JAX holds."""
+    state = getattr(model, "_jax_state", None)
+    if not state or model._jax_state_synced:
+        return {}
+    held = {}
+    for name in ("trainable_variables", "non_trainable_variables"):
+        held.update(zip(map(id, getattr(model, name)), state.get(name) or (), strict=False))
+    return held
 
 
 def operation_class(function, *args) -> type:

@@ -24,14 +24,18 @@ def tensor_bytes(array):
     return stored, min(stored, packed)
 
 
-def low_bit_bytes(model):
+def low_bit_bytes(layers):
     """Return ``{id: packed bytes}`` of the latent kernels and of the variables of their rules."""
     packed = {}
-    for layer in quantized_layers(model):
+    for layer in layers:
         for kernel, rule in layer.quantized():
             packed.update({id(variable): 0 for variable in rule.weights})
             packed[id(kernel)] = rule.packed(kernel).bytes
     return packed
+
+
+def _is_copied(layer, copy):
+    return all(copy.of(kernel) is not kernel for kernel, _ in layer.quantized())
 
 
 def _weight_bytes(weight, packed):
@@ -39,19 +43,23 @@ def _weight_bytes(weight, packed):
     return stored, packed.get(id(weight), smallest)
 
 
-def footprint(model, constants, state_entries, activities):
+def footprint(model, copy, constants, state_entries, activities):
     """Return the ``footprint`` entry of a report.
 
     Args:
         model: the model; all of its weights count, non-trainable ones too. Low-bit kernels are
             packed as their codes and scales; what else their rules hold only serves training.
+        copy: the `ModelCopy` of it; its weights stand for those of the model, which another thread
+            may be using.
         constants: arrays that are no variables but are stored (A and B of an LMU), as float32.
         state_entries: numbers kept from step to step, per sample, as float32.
         activities: rows of the quantized activities held as recurrent states: packed, they take
             their provisioned bits.
     """
-    packed = low_bit_bytes(model)
-    pairs = [_weight_bytes(weight, packed) for weight in model.weights]
+    copied = [one for layer in copy.layers for one in quantized_layers(layer)]
+    rest = [one for one in quantized_layers(model) if not _is_copied(one, copy)]
+    packed = low_bit_bytes([*copied, *rest])
+    pairs = [_weight_bytes(copy.of(weight), packed) for weight in model.weights]
     pairs += [tensor_bytes(np.asarray(array, dtype="float32")) for array in constants]
     state = 4 * state_entries
     saved = sum(row["neurons"] * (32 - min(32, row["provisioned_bits"])) for row in activities) // 8

@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 
+from hybrid_lmu._internal.keras_compat import values_of
 from hybrid_lmu._internal.traversal import all_layers
 
 
@@ -73,15 +74,29 @@ class ModelCopy:
         self.layers = [new for _, new in self._made.values()]
         self._pairs = list(self._variable_pairs())
 
-    def refresh(self) -> None:
+    def refresh(self, model: keras.Model) -> None:
         """Give the copy the present weights, states and seeds of the model."""
-        for old, new in self._pairs:
-            if old is not new:
-                new.assign(keras.ops.convert_to_numpy(old))
+        pairs = [(old, new) for old, new in self._pairs if old is not new]
+        values = values_of(model, [old for old, _ in pairs])
+        for (_, new), value in zip(pairs, values, strict=True):
+            new.assign(value)
         for layer in self.layers:
             for one in all_layers(layer):
                 if isinstance(one, keras.layers.Normalization):
                     one.finalize_state()
+
+    def of(self, variable: keras.Variable) -> keras.Variable:
+        """Return what stands for a variable of the model; the variable itself if nothing does."""
+        return next((new for old, new in self._pairs if old is variable), variable)
+
+    def unlisted_states(self) -> list[keras.Variable]:
+        """Return the states of the copied layers that Keras does not count among their variables.
+
+        On JAX, a model has to know of all variables that it reads or changes.
+        """
+        listed = {id(v) for layer in self.layers for v in layer.variables}
+        found = [v for layer in self.layers for v in _variables(layer)]
+        return [v for v in found if id(v) not in listed]
 
     def source_path(self, variable: keras.Variable) -> str:
         """Return the path of the model's variable that a variable of the copy stands for."""

@@ -22,7 +22,6 @@ from hybrid_lmu._internal.keras_compat import (
     ACTIVATION_OPERATIONS,
     MOVES_AND_SUMS,
     PRODUCT_OPERATIONS,
-    mask_of,
     operation_name,
 )
 from hybrid_lmu._internal.traversal import all_layers, sublayers
@@ -86,6 +85,11 @@ class Recording:
         self.steps = 1
 
     @property
+    def copy(self) -> ModelCopy:
+        """The copy that was run; its weights are those of the model when the run began."""
+        return self._copy
+
+    @property
     def state_entries(self) -> int:
         return self._probe.tape.state_entries
 
@@ -117,12 +121,12 @@ class Recording:
         if not model.built:
             model(batch, training=False)
         config = _configuration(model, shapes)
-        if self._probe is None or config is None or config != self._config:
+        if self._probe is None or config != self._config:
             self._check(model)
             self._copy = ModelCopy(model, batch, self._is_opaque, self.skip)
             self._probe = _Probe(self._copy, self.skip)
             self._config = config
-        self._copy.refresh()
+        self._copy.refresh(model)
         self.not_counted = {**self._reasons}
 
     def _is_opaque(self, layer):
@@ -208,6 +212,8 @@ class _Probe(keras.Model):
     def __init__(self, copy: ModelCopy, skip: tuple[str, ...]):
         super().__init__(name="probe", autocast=False)
         self.copied = copy.layers  # so that Keras knows their variables
+        # The states of `keras.layers.RNN` are no variables of the layer for Keras.
+        self.states = copy.unlisted_states()
         self.program, self.skip = copy.program, skip
         self.tape = Tape()
         self.built = True
@@ -278,10 +284,11 @@ class _Run:
             resolution = record(layer, call, self.tape)
             output = call.output
         dtypes = [code.dtype for code in inputs]
-        tensors = keras.tree.flatten(output)
+        first, *others = keras.tree.flatten(output)
+        mask = _output_mask(layer, [code.tensor for code in inputs], masks)
         return [
-            Code(x, resolution if index == 0 else None, mask_of(x), coarsest(x.dtype, *dtypes))
-            for index, x in enumerate(tensors)
+            Code(first, resolution, mask, coarsest(first.dtype, *dtypes)),
+            *(Code(x, dtype=coarsest(x.dtype, *dtypes)) for x in others),
         ]
 
     def _operation(self, operation, args, kwargs, found, path):
@@ -310,6 +317,24 @@ def _as_the_layer_takes(layer, code):
     return code.cast(layer.compute_dtype) if cast else code
 
 
+def _output_mask(layer, inputs, masks):
+    """Return the mask of the first output of a layer, or None.
+
+    Keras attaches masks to tensors too, but not to those of JAX.
+    """
+    if not layer.supports_masking:
+        return None
+    own = type(layer).compute_mask is not keras.layers.Layer.compute_mask
+    if all(mask is None for mask in masks):
+        if not own:
+            return None
+        masks = [None] if len(inputs) == 1 else None
+    if len(inputs) == 1:
+        inputs, masks = inputs[0], masks[0]
+    mask = layer.compute_mask(inputs, masks)
+    return mask[0] if isinstance(mask, (list, tuple)) else mask
+
+
 def _seeds(layer):
     """Return ``[(variable, value)]`` of the random draws of a layer, before its call."""
     generators = [getattr(one, "seed_generator", None) for one in all_layers(layer)]
@@ -329,13 +354,16 @@ def _in_order_of(symbolic, inputs):
 
 
 def _configuration(model, shapes):
-    """Return what a kept probe depends on, as text; None if the model does not say."""
+    """Return what a kept probe of a model or layer depends on, as text."""
     try:
         return json.dumps(
             [type(model).__name__, shapes, model.get_config()], default=repr, sort_keys=True
         )
-    except Exception:  # a class of the user without a configuration
-        return None
+    except Exception:  # a class of the user without a configuration: what can be read of it
+        plain = {k: v for k, v in vars(model).items() if isinstance(v, (bool, int, float, str))}
+        parts = [(one.name, _configuration(one, ())) for one in sublayers(model)]
+        held = [id(variable) for variable in model.variables]
+        return repr([type(model).__name__, shapes, plain, parts, held])
 
 
 def _operations(model):

@@ -104,7 +104,7 @@ def _report(model, recording, samples, totals):
         for total in of(ProductItem)
         if total.item.constant
     }
-    bytes_ = footprint(model, constants.values(), recording.state_entries, held)
+    bytes_ = footprint(model, recording.copy, constants.values(), recording.state_entries, held)
     sums = {key: float(sum(row[key] for row in products)) for key in _COUNTS}
     return ActivityReport(
         samples=samples,

@@ -54,6 +54,25 @@ def test_reports_at_once_and_beside_predict_are_those_of_one_after_the_other():
     np.testing.assert_array_equal(results[3], outputs)
 
 
+def test_reports_beside_a_predict_that_goes_on():
+    model, done = make(), threading.Event()
+    expected = activity_report(make(), x).to_dict()
+
+    def predict():  # on JAX, the values of the variables are taken out meanwhile
+        while not done.is_set():
+            model.predict(x, batch_size=2, verbose=0)
+
+    def reports():
+        try:
+            return [activity_report(model, x).to_dict() for _ in range(3)]
+        finally:
+            done.set()
+
+    failed, found = in_threads(predict, reports)
+    assert failed is None
+    assert found == [expected] * 3
+
+
 def test_a_model_with_dropout_trains_on_after_a_report():
     rnn = layers.SimpleRNN(4, dropout=0.2, recurrent_dropout=0.2)
     model = keras.Sequential([keras.Input((12, 3)), rnn, layers.Dense(1)])

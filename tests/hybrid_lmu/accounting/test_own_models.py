@@ -93,3 +93,28 @@ def test_inputs_by_name_and_without_their_last_axis():
     model = keras.Model({"x": x, "y": y}, ops.concatenate([layers.Dense(2)(x), y], axis=-1))
     report = activity_report(model, {"x": np.ones(5, "float32"), "y": real(5, 3)})
     assert report.totals["dense_macs"] == 2
+
+
+class WithOptions(keras.Model):
+    """A model that Keras cannot describe: its constructor has an argument, and no get_config."""
+
+    calls = []
+
+    def __init__(self, units):
+        super().__init__()
+        self.dense, self.doubled = layers.Dense(units), False
+
+    def call(self, x):
+        self.calls.append(x.shape)
+        y = self.dense(x)
+        return self.dense(y) if self.doubled else y
+
+
+def test_a_model_without_configuration_is_followed_once_and_again_after_a_change():
+    model = WithOptions(4)
+    assert activity_report(model, real(3, 4)).totals["dense_macs"] == 16
+    made = len(model.calls)
+    assert activity_report(model, real(3, 4)).totals["dense_macs"] == 16
+    assert len(model.calls) == made
+    model.doubled = True
+    assert activity_report(model, real(3, 4)).totals["dense_macs"] == 32

@@ -137,6 +137,22 @@ def test_masked_steps_are_not_counted():
         assert report.activities[0]["share_of_zeros"] == 0.0
 
 
+def test_a_mask_goes_through_layers_that_do_not_use_it():
+    x = np.full((2, 5, 3), 0.5, "float32")
+    x[0, 3:] = 0.0  # 3 steps; the other sample has 5
+    model = sequential(
+        keras.Input((5, 3)),
+        layers.Masking(),
+        layers.LSTM(4, return_sequences=True),
+        layers.Dense(3, name="first"),
+        layers.Activation("relu"),
+        layers.Dense(2, name="second"),
+    )
+    found = rows(activity_report(model, x))
+    assert found["first/kernel"]["dense_macs"] == 8 * 12 / 2
+    assert found["second/kernel"]["dense_macs"] == 8 * 6 / 2
+
+
 def test_stateful_layers_start_from_their_states_and_keep_them():
     model = sequential(
         keras.Input(batch_shape=(2, 3, 2)), layers.SimpleRNN(4, stateful=True, name="rnn")
