@@ -56,6 +56,8 @@ class ModelCopy:
     Attributes:
         program: the `Program` of the copy.
         layers: the copied layers.
+        has_unlisted_states: whether layers have states that Keras does not list as variables. JAX
+            takes their values when it traces.
 
     Raises:
         ValueError: for a layer that cannot be copied, or a model or layer that cannot be traced.
@@ -72,6 +74,8 @@ class ModelCopy:
         self.program, _ = self._copied_program(model)
         self.layers = [new for _, new in self._made.values()]
         self._pairs = list(self._variable_pairs())
+        listed = {id(v) for layer in self.layers for v in layer.variables}
+        self.has_unlisted_states = any(id(new) not in listed for _, new in self._pairs)
 
     def refresh(self) -> None:
         """Give the copy the present weights, states and seeds of the model."""

@@ -122,6 +122,8 @@ class Recording:
             self._copy = ModelCopy(model, batch, self._is_opaque, self.skip)
             self._probe = _Probe(self._copy, self.skip)
             self._config = config
+        elif self._copy.has_unlisted_states:
+            self._probe = _Probe(self._copy, self.skip)  # to be traced with the present states
         self._copy.refresh()
         self.not_counted = {**self._reasons}
 
