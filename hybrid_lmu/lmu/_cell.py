@@ -275,8 +275,10 @@ class HybridLMUCell(Cell):
 
     @property
     def theta_inv(self) -> Any:
-        """The variable of 1 / theta if theta is trained; otherwise its value."""
-        return 1 / self.theta if self.memory.theta_inv is None else self.memory.theta_inv
+        """The variable of 1 / theta if theta is trained; otherwise a float32 tensor."""
+        if self.memory.theta_inv is None:
+            return ops.convert_to_tensor(1 / self.theta, dtype="float32")
+        return self.memory.theta_inv
 
     @property
     def A(self) -> Any:

@@ -143,6 +143,15 @@ class HybridLMU(HybridRNN):
         super().__init__(cell, **options)
         self.simulation = _check_simulation(simulation)
 
+    @property
+    def layer(self) -> HybridLMU:
+        """The layer itself, because `keras_lmu.LMU` makes another layer under this name."""
+        return self
+
+    def __dir__(self):
+        # Keras loads the weights of all that `dir` names. It would follow `layer` without end.
+        return [name for name in super().__dir__() if name != "layer"]
+
     def plan(self, shape: tuple, *, mask: bool = False, initial_state: bool = False) -> Plan:
         """Return how a call is computed, and why. `str()` of it is plain English.
 

@@ -109,6 +109,7 @@ def test_attributes_are_those_of_the_cell():
     assert (layer.order, layer.theta, layer.memory_d) == (4, 6.0, 1)
     assert layer.kernel is layer.cell.kernel and layer.bias is layer.cell.bias
     assert layer.hidden_cell is layer.cell.hidden_cell
+    assert layer.layer is layer and float(layer.theta_inv) == pytest.approx(1 / 6)
     assert tuple(layer.A.shape) == (4, 4) and tuple(layer.B.shape) == (1, 4)
     m = layer.cell.memory.step(ops.ones((1, 4)), ops.ones((1, 1)))
     by_attributes = ops.matmul(ops.ones((1, 4)), layer.A) + layer.B
