@@ -1,4 +1,4 @@
-"""The hybrid-spiking Legendre Memory Unit as a cell: one step."""
+"""The hybrid-spiking Legendre Memory Unit as a cell: its arguments, weights and states."""
 
 from __future__ import annotations
 
@@ -9,31 +9,17 @@ from typing import Any
 import keras
 from keras import ops
 
-from hybrid_lmu._internal.checks import (
-    check_choice,
-    check_no_gain,
-    check_no_hidden_cell,
-    check_no_other,
-    check_rate,
-)
-from hybrid_lmu._internal.dropout import SequenceDropout
-from hybrid_lmu.cells._hybrid_cell import HybridCell, with_objects
-from hybrid_lmu.cells.contract import (
-    INPUT,
-    Cell,
-    Products,
-    Signal,
-)
+from hybrid_lmu._internal.checks import check_choice, check_no_gain
+from hybrid_lmu.cells._hybrid_cell import with_objects
+from hybrid_lmu.cells.contract import INPUT, Cell, Products, Signal
+from hybrid_lmu.lmu import _parts
 from hybrid_lmu.lmu._plan import why_step_by_step
 from hybrid_lmu.lmu._products import lmu_products
 from hybrid_lmu.lmu._sequences import run_sequence, sequence_signals
+from hybrid_lmu.lmu._step import run_step
 from hybrid_lmu.memory._discrete_system import DiscreteSystem
 from hybrid_lmu.memory._memory import LegendreMemoryCell
-from hybrid_lmu.quantizers._sigma_delta import SigmaDeltaQuantizer
 
-# Dropout has a seed of its own. With the seed of the diffusion errors, a unit would be dropped
-# depending on its diffusion error.
-_SEED_OF_DROPOUT = 1_000_003
 OBJECTS_OF_LMU = ("hidden_cell", "memory_quantizer", "hidden_quantizer")
 
 
@@ -150,34 +136,20 @@ class HybridLMUCell(Cell):
             dtype=self.compute_dtype,
             name="memory",
         )
-        resolutions = {"memory": memory_resolution, "hidden": hidden_resolution}
-        given = {"memory": memory_quantizer, "hidden": hidden_quantizer}
-        for name, quantizer in given.items():
-            excluded = {f"{name}_resolution": (resolutions[name], None)}
-            check_no_other(f"{name}_quantizer", quantizer, **excluded)
-        self._given = [name for name, quantizer in given.items() if quantizer is not None]
-        self.memory_quantizer = memory_quantizer or SigmaDeltaQuantizer(
-            resolution=memory_resolution,
-            initial_error=initial_error,
-            seed=seed,
-            dtype="float32",
-            name="memory_quantizer",
+        self._given = _parts.check_quantizers(
+            memory_quantizer, memory_resolution, hidden_quantizer, hidden_resolution
         )
-        size = None
+        self.memory_quantizer = _parts.make_memory_quantizer(
+            memory_quantizer, memory_resolution, initial_error, seed
+        )
+        inner = hidden_cell
         if hidden_cell is None:
-            resolution = hidden_quantizer if hidden_resolution is None else hidden_resolution
-            check_no_hidden_cell(hidden_to_memory, resolution, input_to_hidden, input_d)
-            size = self.memory.output_size + (input_d if input_to_hidden else 0)
-        options = {"quantizer": hidden_quantizer}
-        if hidden_quantizer is None:
-            own_seed = None if seed is None else seed + 1
-            options = {"initial_error": initial_error, "seed": own_seed}
-            options["resolution"] = hidden_resolution
-        self.hidden = HybridCell(
-            _PassOn(size, name="memory_output") if hidden_cell is None else hidden_cell,
-            **options,
-            dtype=self.compute_dtype,
-            name="hidden",
+            quantized = hidden_quantizer if hidden_resolution is None else hidden_resolution
+            inner = _parts.make_pass_on(
+                self.memory.output_size, hidden_to_memory, quantized, input_to_hidden, input_d
+            )
+        self.hidden = _parts.make_hidden(
+            inner, hidden_quantizer, hidden_resolution, initial_error, seed, self.compute_dtype
         )
         self.hidden_cell = hidden_cell
         self.hidden_to_memory = hidden_to_memory
@@ -190,8 +162,8 @@ class HybridLMUCell(Cell):
         self.use_bias = use_bias
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.dropout = check_rate("dropout", dropout)
-        self.recurrent_dropout = check_rate("recurrent_dropout", recurrent_dropout)
+        self.dropout = dropout
+        self.recurrent_dropout = recurrent_dropout
         self.input_d = input_d
         self.seed = seed
         self.memory_feedback = check_choice(
@@ -200,18 +172,16 @@ class HybridLMUCell(Cell):
         check_no_gain(self.memory_feedback, self.memory_quantizer)
         own = "memory" not in self._given
         self.initial_error = self.memory_quantizer.initial_error if own else initial_error
-        self.memory_dropout = check_rate("memory_dropout", memory_dropout)
+        self.memory_dropout = memory_dropout
         self.output_size = self.hidden.output_size
         self.kernel = self.recurrent_kernel = self.bias = None
-        self._prepare_dropout()
-
-    def _prepare_dropout(self):
-        rates = (self.dropout, self.recurrent_dropout, self.memory_dropout)
-        drawn = None if self.seed is None else self.seed + _SEED_OF_DROPOUT
-        self.seed_generator = keras.random.SeedGenerator(drawn) if any(rates) else None
-        self.drop_input, self.drop_recurrent, self.drop_memory = (
-            SequenceDropout(rate, self.seed_generator) for rate in rates
+        self.seed_generator, dropouts = _parts.make_dropout(
+            seed,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            memory_dropout=memory_dropout,
         )
+        self.drop_input, self.drop_recurrent, self.drop_memory = dropouts
 
     @property
     def memory_states(self):
@@ -348,38 +318,7 @@ class HybridLMUCell(Cell):
             ``memory`` (q), ``memory_to_hidden`` (q as input of the hidden cell) and ``hidden`` (h,
             the output).
         """
-        hidden_states, state = self.split_states(states)
-        h, memory = hidden_states[0], state["memory"]
-        dtype = self.dtype_policy.compute_dtype
-        u = inputs = ops.cast(inputs, dtype)
-        signals = {"input": inputs, "hidden_before": h}
-        if self.hidden_to_memory:
-            u = ops.concatenate([u, ops.cast(h, dtype)], axis=-1)
-        u = self.encode(u, training)
-        if self.memory_to_memory:
-            q = self.drop_recurrent(state.get("memory_output", memory), training)
-            signals["memory_recurrent"] = q
-            u = u + ops.matmul(ops.cast(q, dtype), ops.cast(self.recurrent_kernel, dtype))
-        signals["memory_input"] = u
-        feedback = self.memory_feedback if self.feeds_back_counts else "exact"
-        met = state["memory_output"] if feedback == "integrated" else memory
-        signals["memory_before"] = met
-        m = self.memory.advance(memory, met, u, feedback)
-        if feedback == "integrated":
-            m = self.memory_quantizer.saturated(m)  # or what q lacks would add up without bound
-        q, error = self.memory_quantizer.step(m, state.get("memory_error"))
-        new = {
-            "memory": q if feedback == "quantized" else m,
-            "memory_output": q,
-            "memory_error": error,
-        }
-        signals["memory"] = q
-        signals["memory_to_hidden"] = q = self.drop_memory(ops.cast(q, dtype), training)
-        output, hidden_states = self.hidden(
-            self.hidden_input(q, inputs), hidden_states, training=training
-        )
-        signals["hidden"] = output
-        return signals, hidden_states + [new[name] for name in self.memory_states]
+        return run_step(self, inputs, states, training)
 
     def sequence(self, inputs, states, training=False):
         return run_sequence(self, inputs, states, training)[1:]
@@ -389,16 +328,6 @@ class HybridLMUCell(Cell):
 
     def products(self, inputs: tuple[Signal, ...] = (INPUT,)) -> Products:
         return lmu_products(self, inputs)
-
-    def encode(self, x, training):
-        """Return ``kernel x + bias``, for inputs of any rank."""
-        if self.kernel is not None:
-            x = self.drop_input(x, training)
-            x = ops.matmul(x, ops.cast(self.kernel, x.dtype))
-        return x if self.bias is None else x + ops.cast(self.bias, x.dtype)
-
-    def hidden_input(self, q, inputs):
-        return ops.concatenate([q, inputs], axis=-1) if self.input_to_hidden else q
 
     def split_states(self, states):
         count = len(self.hidden.state_size)
@@ -465,15 +394,3 @@ CELL_ARGUMENTS = tuple(
     for name, parameter in inspect.signature(HybridLMUCell).parameters.items()
     if parameter.kind is not parameter.VAR_KEYWORD
 )
-
-
-@keras.saving.register_keras_serializable(package="hybrid_lmu")
-class _PassOn(keras.layers.Layer):
-    """The hidden cell of an LMU that has none: passes its input on."""
-
-    def __init__(self, units, **kwargs):
-        super().__init__(**kwargs)
-        self.units = units
-
-    def call(self, inputs):
-        return inputs

@@ -10,6 +10,7 @@ from keras import ops
 
 from hybrid_lmu.cells.contract import one_step_before
 from hybrid_lmu.lmu._feedback import run_with_counts_fed_back
+from hybrid_lmu.lmu._step import encode, hidden_input
 
 
 def sequence_signals(cell, inputs, states: Sequence) -> dict[str, Any] | None:
@@ -32,7 +33,7 @@ def run_sequence(cell, inputs, states, training):
     """Return ``(signals, outputs, states)`` of a whole sequence, if `takes_sequences`."""
     hidden_states, state = cell.split_states(states)
     inputs = ops.cast(inputs, cell.dtype_policy.compute_dtype)
-    u = cell.encode(inputs, training)
+    u = encode(cell, inputs, training)
     signals = {"input": inputs, "memory_input": u}
     if cell.feeds_back_counts:
         q, new = _counts_fed_back(cell, u, state, return_sequences=True)
@@ -43,8 +44,8 @@ def run_sequence(cell, inputs, states, training):
         signals["linear_memory"] = m
     signals["memory"] = q
     signals["memory_to_hidden"] = q = cell.drop_memory(ops.cast(q, inputs.dtype), training)
-    hidden_input = cell.hidden_input(q, inputs)
-    outputs, after = cell.hidden.sequence(hidden_input, hidden_states, training)
+    x = hidden_input(cell, q, inputs)
+    outputs, after = cell.hidden.sequence(x, hidden_states, training)
     return signals, outputs, after + [new[name] for name in cell.memory_states]
 
 
@@ -62,15 +63,15 @@ def last_step(cell, inputs, states, training: bool = False):
     """
     hidden_states, state = cell.split_states(states)
     inputs = ops.cast(inputs, cell.dtype_policy.compute_dtype)
-    u = cell.encode(inputs, training)
+    u = encode(cell, inputs, training)
     if cell.feeds_back_counts:
         q, _ = _counts_fed_back(cell, u, state, return_sequences=False)
     else:
         m = cell.memory.last(u, state["memory"])
         q, _ = cell.memory_quantizer.step(m, state.get("memory_error"))
     q = cell.drop_memory(ops.cast(q, inputs.dtype), training)
-    hidden_input = cell.hidden_input(q, inputs[:, -1])
-    return cell.hidden(hidden_input, hidden_states, training=training)[0]
+    x = hidden_input(cell, q, inputs[:, -1])
+    return cell.hidden(x, hidden_states, training=training)[0]
 
 
 def last_steps(cell, inputs, states, steps: int, training: bool = False):
@@ -86,7 +87,7 @@ def last_steps(cell, inputs, states, steps: int, training: bool = False):
     hidden_states, state = cell.split_states(states)
     before = ops.cast(inputs[:, :-steps], cell.dtype_policy.compute_dtype)
     if before.shape[1]:
-        u = cell.encode(before, training)
+        u = encode(cell, before, training)
         if cell.feeds_back_counts:
             _, state = _counts_fed_back(cell, u, state, return_sequences=False)
         else:
