@@ -10,6 +10,7 @@ import numpy as np
 from hybrid_lmu._internal.checks import check_choice
 from hybrid_lmu.conversion._graph import as_functional, rebuild
 from hybrid_lmu.conversion._hybrid_builder import HybridBuilder
+from hybrid_lmu.quantizers.contract import Quantizer
 from hybrid_lmu.schedules._bit_budget import common_factor, level_activities, measured_activities
 
 # Levels per unit of activity while ranges are measured; counts stay exact in float32.
@@ -27,6 +28,7 @@ def to_hybrid(
     exempt: str | Sequence[str] = (),
     batch_size: int = 100,
     seed: int | None = None,
+    quantizer: Quantizer | None = None,
 ) -> keras.Model:
     """Give a trained model quantized activities; the weights keep their values.
 
@@ -64,6 +66,8 @@ def to_hybrid(
         exempt: shell patterns of names of layers that stay as they are. Default none.
         batch_size: number of samples in a batch of `x`, if `x` is arrays. Default 100.
         seed: seed of the initial diffusion errors.
+        quantizer: a `Quantizer` without an activation. Each activity gets a copy of it, with a
+            resolution and a name of its own. Default ``None``: `SigmaDeltaQuantizer()`.
 
     Returns:
         a functional model of the same inputs and outputs, not compiled.
@@ -89,10 +93,12 @@ def to_hybrid(
     from scratch. Conversion and calibration are ours.
     """
     check_choice("per", per, ("neuron", "layer"))
+    _check_quantizer(quantizer)
     _check_bits(x, resolution, bits)
     model = as_functional(model)
     start = resolution if bits is None else _FINE
-    build = HybridBuilder(model, resolution=start, per=per, exempt=exempt, seed=seed)
+    build = HybridBuilder(model, resolution=start, per=per, exempt=exempt, seed=seed,
+                          quantizer=quantizer)  # fmt: skip
     hybrid = rebuild(model, build.visit)
     build.finish()
     if bits is not None:
@@ -101,6 +107,18 @@ def to_hybrid(
             for activity in measured_activities(hybrid, x, batch_size):
                 activity.scale_by(common_factor([activity], bits))
     return hybrid
+
+
+def _check_quantizer(quantizer):
+    if quantizer is None:
+        return
+    if not isinstance(quantizer, Quantizer):
+        raise TypeError(f"`quantizer` must be a `hybrid_lmu.Quantizer`; received: {quantizer!r}")
+    if quantizer.activation is not keras.activations.linear:
+        name = keras.activations.serialize(quantizer.activation)
+        raise ValueError(
+            f"`quantizer` must have no activation, as each copy gets one; received: {name!r}"
+        )
 
 
 def _check_bits(x, resolution, bits):

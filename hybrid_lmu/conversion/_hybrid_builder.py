@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from hybrid_lmu._internal.traversal import copy_weights, freeze
 from hybrid_lmu.conversion._graph import copy_layer, describe
 from hybrid_lmu.conversion._hybrid_layers import hybrid_layer
 from hybrid_lmu.quantizers._sigma_delta import SigmaDeltaQuantizer
+from hybrid_lmu.quantizers.contract import Quantizer
 from hybrid_lmu.weights._quantized_weights import as_patterns
 
 # Layers that work on the rows and columns of images.
@@ -50,7 +52,7 @@ class HybridBuilder:
 
     Args:
         model: the source network, functional.
-        resolution, per, exempt, seed: see `to_hybrid`.
+        resolution, per, exempt, seed, quantizer: see `to_hybrid`.
 
     Attributes:
         is_output: whether the layer that is being converted puts out what the model does; an
@@ -66,7 +68,9 @@ class HybridBuilder:
         per: str,
         exempt: str | Sequence[str],
         seed: int | None,
+        quantizer: Quantizer | None = None,
     ):
+        self._prototype = quantizer or SigmaDeltaQuantizer(dtype="float32")
         self._name, self._names = model.name, [layer.name for layer in model.layers]
         self._resolution, self._per, self._seed = resolution, per, seed
         self._exempt = as_patterns(exempt)
@@ -79,21 +83,25 @@ class HybridBuilder:
         self._images = set()  # ids of tensors whose second axis has rows and not steps
         self.is_output, self.quantizers = False, 0
 
-    def quantizer(self, part: str, size: int | None) -> SigmaDeltaQuantizer:
-        """Return a new quantizer.
+    def quantizer(self, part: str, size: int | None, activation: Any = None) -> Quantizer:
+        """Return a new quantizer, of the class and options that `to_hybrid` was given.
 
         Args:
-            part: what it quantizes, such as ``"hidden"``; the quantizer is named after it.
+            part: what it quantizes, such as ``"hidden"``; the quantizer is named after it. ``""``
+                if the layer has one quantizer alone.
             size: number of neurons, or None if one resolution has to do for all of them.
+            activation: the function before the rounding. Default ``None``: identity.
         """
         resolution = self._resolution
         if resolution is not None and self._per == "neuron" and size is not None:
             resolution = np.full(size, resolution)
-        seed = None if self._seed is None else self._seed + self.quantizers
+        config = self._prototype.get_config()
+        name = f"{part}_quantizer" if part else "quantizer"
+        config |= {"activation": activation, "resolution": resolution, "name": name}
+        if "seed" in config and self._seed is not None:
+            config["seed"] = self._seed + self.quantizers
         self.quantizers += 1
-        return SigmaDeltaQuantizer(
-            resolution=resolution, seed=seed, dtype="float32", name=f"{part}_quantizer"
-        )
+        return type(self._prototype).from_config(config)
 
     def lmu_quantizers(self, cell, memory_size: int | None = None) -> dict:
         """Return the quantizers of a `HybridLMU` or its cell, as keyword arguments.

@@ -261,11 +261,8 @@ def _activity_alone(layer, function, build):
 
 
 def _activity(layer, function, build, size):
-    config = build.quantizer("activity", size).get_config()
     return SigmaDelta(
-        function,
-        resolution=config["resolution"],
-        seed=config["seed"],
+        quantizer=build.quantizer("", size, function),
         activity_regularizer=layer.activity_regularizer,
         name=f"{layer.name}_counts",
         dtype=layer.dtype_policy,

@@ -6,6 +6,8 @@ bit for bit, on any finite input and for any number of steps, and a sequence may
 anywhere. Rounding to the grid changes ``f(x)`` by at most ``2**-25 / w`` a step.
 """
 
+import itertools
+
 from keras import ops
 
 _FRACTION_BITS = 24
@@ -73,9 +75,7 @@ def _running_sum(x, start):
         x = ops.pad(x, [[0, 0], [0, -ops.shape(x)[1] % chunk]] + [[0, 0]] * (len(x.shape) - 2))
     shape = ops.shape(x)
     x = ops.reshape(x, (shape[0], shape[1] // chunk, chunk, *shape[2:]))
-    sums = [x[:, :, 0]]
-    for i in range(1, chunk):
-        sums.append(sums[-1] + x[:, :, i])
+    sums = list(itertools.accumulate(ops.unstack(x, chunk, axis=2)))
     starts = ops.cumsum(ops.concatenate([start, sums[-1][:, :-1]], axis=1), axis=1)
     return ops.reshape(ops.stack(sums, axis=2) + ops.expand_dims(starts, 2), shape)
 

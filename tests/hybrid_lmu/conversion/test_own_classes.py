@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 from keras import layers
 
-from hybrid_lmu import HybridCell, HybridLMU, HybridRNN, SigmaDelta
+from hybrid_lmu import (
+    HybridCell,
+    HybridLMU,
+    HybridRNN,
+    Quantizer,
+    SigmaDelta,
+    SigmaDeltaQuantizer,
+    activity_report,
+)
 from hybrid_lmu.conversion import (
     Replacement,
     hybrid_cell,
@@ -14,6 +22,7 @@ from hybrid_lmu.conversion import (
     to_hybrid,
     to_spiking,
 )
+from hybrid_lmu.quantizers._find import quantizers_of
 
 x = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
 sequences = np.random.default_rng(1).normal(size=(6, 8, 3)).astype("float32")
@@ -114,6 +123,67 @@ def test_to_hybrid_takes_a_subclass_of_hybrid_lmu():
     model = keras.Sequential([keras.Input((8, 3)), lmu, layers.Dense(2)])
     new = to_hybrid(model, resolution=4.0).layers[1]
     assert type(new) is MyLMU and new.cell.memory_quantizer.spiking
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Tenths(Quantizer):
+    """Rounds to multiples of a number of levels, without a state."""
+
+    stationary = True
+
+    def __init__(self, activation=None, resolution=1.0, *, step=1.0, **kwargs):
+        super().__init__(activation, resolution, **kwargs)
+        self.step_size = step
+
+    def round(self, levels, state):
+        return self.step_size * keras.ops.round(levels / self.step_size), state
+
+    def get_config(self):
+        return {**super().get_config(), "step": self.step_size}
+
+
+def test_to_hybrid_makes_copies_of_a_quantizer_of_your_own(tmp_path):
+    lmu = HybridLMU(2, 4, 6, layers.SimpleRNNCell(3), return_sequences=True)
+    parts = [lmu, layers.GRU(4), layers.Dense(5, "relu"), layers.Dense(2)]
+    model = keras.Sequential([keras.Input((8, 3)), *parts])
+    hybrid = to_hybrid(model, sequences, bits=3.0, quantizer=Tenths(step=2.0), seed=0)
+    found = list(quantizers_of(hybrid).values())
+    assert len(found) == 4 and {type(one) for one in found} == {Tenths}
+    report = activity_report(hybrid, sequences)
+    assert report.totals["activity_bits"] == pytest.approx(3.0, abs=0.5)
+    counts = outputs_of(keras.Model(hybrid.input, hybrid.layers[-2].output), sequences)
+    counts = counts * hybrid.layers[-2].quantizer.resolutions()
+    np.testing.assert_allclose(counts, 2 * np.round(counts / 2), atol=1e-3)
+    hybrid.save(tmp_path / "hybrid.keras")
+    loaded = keras.models.load_model(tmp_path / "hybrid.keras")
+    np.testing.assert_array_equal(outputs_of(loaded, sequences), outputs_of(hybrid, sequences))
+
+
+def test_a_network_with_quantizers_of_your_own_keeps_them():
+    lmu = HybridLMU(2, 4, 6, layers.SimpleRNNCell(3), memory_quantizer=Tenths(resolution=5.0),
+                    hidden_quantizer=Tenths(resolution=6.0, step=3.0))  # fmt: skip
+    model = keras.Sequential([keras.Input((8, 3)), lmu, layers.Dense(5, "relu"), layers.Dense(2)])
+    hybrid = to_hybrid(model, resolution=4.0, seed=0)
+    found = quantizers_of(hybrid).values()
+    assert [(type(one), float(one.resolutions().flat[0])) for one in found] == [
+        (Tenths, 5.0), (Tenths, 6.0), (SigmaDeltaQuantizer, 4.0)
+    ]  # fmt: skip
+    np.testing.assert_array_equal(
+        outputs_of(hybrid.layers[1], sequences), outputs_of(model.layers[0], sequences)
+    )
+
+
+@pytest.mark.parametrize(
+    "quantizer, error, message",
+    [
+        (Tenths("relu"), ValueError, "`quantizer` must have no activation.*received: 'relu'"),
+        (Tenths, TypeError, "`quantizer` must be a `hybrid_lmu.Quantizer`; received: <class"),
+    ],
+)
+def test_a_quantizer_that_cannot_be_copied_is_an_error(quantizer, error, message):
+    model = keras.Sequential([keras.Input((8, 3)), layers.GRU(3)])
+    with pytest.raises(error, match=message):
+        to_hybrid(model, resolution=4.0, quantizer=quantizer)
 
 
 def test_a_subclass_whose_call_would_be_lost_is_an_error():
