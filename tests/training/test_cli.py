@@ -62,6 +62,7 @@ def train(tmp_path):
     return lambda *arguments: cli.main([*options, *arguments])
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_prints_its_table(train, tmp_path, capsys):
     assert train("--model", "hybrid-lmu", "--order", "4") == 0
     text = capsys.readouterr().out

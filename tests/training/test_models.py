@@ -58,7 +58,7 @@ def test_lmu_and_hybrid_lmu_have_the_same_parameters(digits):
 
 
 @pytest.mark.parametrize("name", SEQUENCE_MODELS)
-@pytest.mark.broad(2)
+@pytest.mark.broad(1)
 def test_same_seed_same_weights_other_seed_other_weights(digits, name):
     def weights(seed):
         keras.utils.clear_session()
@@ -77,6 +77,7 @@ def test_same_seed_same_weights_other_seed_other_weights(digits, name):
     + [("lmu", hidden) for hidden in HIDDEN]
     + [(name, "dense") for name in SEQUENCE_MODELS if name not in ("hybrid-lmu", "lmu")],
 )
+@pytest.mark.broad(6)
 def test_a_readout_for_every_step_or_for_the_last(short, short_per_step, name, hidden):
     config = make_config("digits", name, order=8, hidden=hidden, initial_error="half",
                          input_to_hidden=hidden == "gru")  # fmt: skip

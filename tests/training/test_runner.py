@@ -132,9 +132,8 @@ def test_a_stopped_gru_goes_on_to_the_same_end(digits, tmp_path, monkeypatch, pr
     assert without_time(metrics) == without_time(whole.metrics)
 
 
-@pytest.mark.parametrize(
-    "model", ["gru", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lmu", "lstm"))]
-)
+@pytest.mark.parametrize("model", ["gru", "lmu", "lstm"])
+@pytest.mark.slow
 def test_models_without_quantizers(digits, tmp_path, model):
     made = train(digits, tmp_path, model, epochs=1)
     metrics, history = made.metrics, made.folder.read_json("history.json")
@@ -150,9 +149,8 @@ def test_a_hybrid_gru(digits, tmp_path):
     assert {row["resolution"] for row in metrics["activity"]["activities"]} == {3.0}
 
 
-@pytest.mark.parametrize(
-    "precision", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.slow
 def test_precision_reaches_the_layers_and_is_taken_back(digits, tmp_path, precision):
     made = train(digits, tmp_path, "hybrid-lmu", precision=precision, epochs=1)
     model = made.folder.read_model("best.keras")
@@ -162,6 +160,7 @@ def test_precision_reaches_the_layers_and_is_taken_back(digits, tmp_path, precis
     assert np.isfinite(made.metrics["test"]["loss"])
 
 
+@pytest.mark.slow
 def test_a_run_with_weights_of_few_bits(digits, tmp_path):
     metrics = train(digits, tmp_path, "hybrid-lmu", weights="ternary", epochs=1).metrics
     assert 0 <= metrics["soft_test"]["accuracy"] <= 1
@@ -181,10 +180,14 @@ def test_what_would_stop_a_run_is_found_before_it(digits, options, message):
     keras.ops.zeros(())  # a started TensorFlow takes no more virtual devices
     with pytest.raises((ValueError, TrainingError), match=message):
         check_run(make_config("digits", "hybrid-lmu", **{**TINY, **options}), digits)
+
+
+def test_a_check_leaves_the_policy_as_it_was(digits):
     check_run(make_config("digits", "hybrid-lmu", **TINY, precision="mixed_bfloat16"), digits)
     assert keras.config.dtype_policy().name == "float32"
 
 
+@pytest.mark.slow
 def test_regression_and_labels_per_step(tmp_path):
     task = load_task("mackey-glass")
     parts = {

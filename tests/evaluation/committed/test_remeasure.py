@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,41 @@ def test_permutation_of_the_run_and_options_are_passed_on(run_path, quick):
     (run_path / "config.json").write_text(json.dumps(config))
     remeasure_main([str(run_path), "--data-dir", "data", "--samples", "5"])
     assert quick == [("digits", Path("data"), 3, None), 5]
+
+
+def test_all_committed_models_end_with_one_table(run_path, quick, capsys, monkeypatch):
+    results = run_path.parent
+    other = results / "without a model"
+    shutil.copytree(run_path, other)
+    (other / "best.keras").unlink()
+    twin = results / "twin"
+    shutil.copytree(run_path, twin)
+    monkeypatch.setattr(remeasure_module, "RESULTS", results)
+    assert remeasure_main(["--all"]) == 0
+    printed = capsys.readouterr()
+    assert "(1 of 2)" in printed.err and "(2 of 2)" in printed.err
+    assert "The numbers of all 2 runs agree." in printed.out
+    assert "without a model" not in printed.out
+    assert len([one for one in quick if isinstance(one, tuple)]) == 1  # data are loaded once
+    edit(twin, lambda m: m.update(parameters=1))
+    assert remeasure_main([str(run_path), str(twin)]) == 1
+    printed = capsys.readouterr().out
+    assert "trainable parameters differ" in printed and "1 of 2 DIFFER" in printed
+
+
+@pytest.mark.parametrize("arguments", [[], ["runs", "--all"]])
+def test_runs_or_all_of_them(arguments, capsys):
+    assert remeasure_main(arguments) != 0
+    assert "expected one or several RUN, or --all; received" in capsys.readouterr().err
+
+
+def test_absent_data_are_one_line(run_path, tmp_path, capsys):
+    config = json.loads((run_path / "config.json").read_text()) | {"task": "psmnist"}
+    (run_path / "config.json").write_text(json.dumps(config))
+    edit(run_path, lambda m: m.update(task="psmnist"))
+    assert remeasure_main([str(run_path), "--data-dir", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert "error: " in error and str(tmp_path) in error and "Traceback" not in error
 
 
 def test_a_run_without_a_readable_model_is_an_error_in_one_line(run_path, trained, capsys):

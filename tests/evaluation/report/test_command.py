@@ -112,6 +112,7 @@ def test_an_unreadable_model_costs_only_its_plots(spiking_run, capsys, break_it)
     assert html.count("<img ") == 1 and "Plots of digits-hybrid-lmu-seed0 left out" in html
 
 
+@pytest.mark.slow
 def test_model_plots_of_the_first_spiking_run_of_each_task(write_run, spiking_run, tmp_path):
     parent = spiking_run.parent
     for seed in (0, 1):
@@ -163,6 +164,7 @@ def _run(*arguments, **environment):
     )
 
 
+@pytest.mark.slow
 def test_the_console_shows_our_lines_only(run_folders):
     result = _run("evaluation", "--no-model", str(run_folders))
     assert (result.returncode, result.stderr) == (0, "")

@@ -86,6 +86,7 @@ def test_every_case_trains(name):
     assert np.isfinite(first) and first != second
 
 
+@pytest.mark.slow
 def test_a_process_measures_its_own_memory():
     sizes = dataclasses.asdict(dataclasses.replace(SMALL, timesteps=16, batch=2))
     case = {"name": TRAIN, "steps": 16, "theta": 16, "jit": False, "sizes": sizes}

@@ -78,6 +78,7 @@ def test_training_stops_at_the_highest_target(digits, scores):
     assert record["epoch_seconds"] == second - first  # the first epoch compiles
 
 
+@pytest.mark.slow
 def test_all_epochs_go_on_after_the_target(digits, scores):
     scores(digits, [0.5, 0.9, 0.7])
     record = train(digits, [85.0], all_epochs=True)
@@ -86,6 +87,7 @@ def test_all_epochs_go_on_after_the_target(digits, scores):
     assert (record["validation"], record["best_validation"]) == (0.7, 0.9)
 
 
+@pytest.mark.slow
 def test_the_cap_ends_training_after_the_epoch(digits, scores):
     scores(digits, [0.1] * 9)
     times = iter([0.0, 4.0, 11.0, 12.0, 13.0, 14.0, 15.0])
@@ -131,6 +133,7 @@ def test_a_hybrid_lmu_is_tested_once_more_with_every_step_simulated(digits, scor
     assert record["curve"][-1]["seconds"] == record["trained_seconds"] < 4
 
 
+@pytest.mark.slow
 def test_both_tests_run_the_path_that_they_name(digits, monkeypatch):
     taken = []
     ask = hybrid_lmu.HybridLMU.plan

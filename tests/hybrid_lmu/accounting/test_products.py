@@ -210,6 +210,7 @@ def test_psmnist_without_an_encoder_is_the_documented_sum():
 
 
 @pytest.mark.parametrize("options", [{}, {"trainable_theta": True}])
+@pytest.mark.broad(1)
 def test_psmnist_keras_lmu(options):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("keras-lmu runs on TensorFlow only")

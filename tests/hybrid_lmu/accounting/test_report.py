@@ -243,6 +243,7 @@ def test_json_leaves_nothing_behind_after_an_error(report, tmp_path):
     assert names == ["report.json", "report.json.tmp", "target", "target.tmp"]
 
 
+@pytest.mark.slow
 def test_text_is_at_most_120_columns_wide():
     lmu = hybrid_lmu.HybridLMU(
         1,

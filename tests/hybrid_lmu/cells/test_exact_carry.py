@@ -106,6 +106,7 @@ def test_streams_in_parts_saves_and_loads(policy, tmp_path):
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.broad(1)
 def test_a_stateful_model_predicts_and_trains(policy):
     """Each state is a variable of its own: JAX gives their buffers away, PyTorch writes to them."""
     keras.config.set_dtype_policy(policy)
@@ -123,7 +124,7 @@ def test_a_stateful_model_predicts_and_trains(policy):
 
 
 @rnns
-@pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.broad(1)
 def test_trains_with_dropout(layer, jit):
     if jit and keras.backend.backend() == "torch":

@@ -98,7 +98,7 @@ def test_cell_that_returns_a_copy_of_its_state_needs_output_state():
 
 
 @cells
-@pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.broad(1)
 def test_trains_with_dropout(make, jit):
     if jit and keras.backend.backend() == "torch":

@@ -98,6 +98,7 @@ def test_without_resolutions_it_is_the_network(name):
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.slow
 def test_keras_lmu_of_high_order_is_reproduced_with_its_matrices(recurrent, tmp_path):
     order, steps = 256, 784  # where a matrix exponential in float32 is off by 2e-5
     x = np.random.default_rng(0).uniform(size=(3, steps, 1)).astype("float32")
@@ -114,6 +115,7 @@ def test_keras_lmu_of_high_order_is_reproduced_with_its_matrices(recurrent, tmp_
 
 
 @pytest.mark.parametrize("per", ["neuron", "layer"])
+@pytest.mark.broad(1)
 def test_bits_are_those_of_the_data(per, tmp_path):
     model = keras.Sequential(
         [

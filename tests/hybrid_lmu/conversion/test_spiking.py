@@ -106,6 +106,7 @@ def test_spikes_of_inputs_up_to_the_threshold_are_a_running_maximum_of_sums(x, s
 
 @settings(deadline=None, max_examples=15)
 @given(st.integers(0, 10_000))
+@pytest.mark.slow
 def test_the_rate_of_a_layer_is_off_by_one_spike_at_most(seed):
     random = np.random.default_rng(seed)
     model = keras.Sequential(

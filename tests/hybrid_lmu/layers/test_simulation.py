@@ -73,6 +73,7 @@ def test_what_does_not_round_is_the_same_to_float_precision():
     np.testing.assert_allclose(full.predict(x), model.predict(x), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_counts_of_all_steps_and_of_the_last():
     model = stack(layers.Dense(7), SigmaDelta("relu", 3.0), layers.Dense(5))
     last, every = (activity_report(m, x) for m in (model, full_simulation(model)))

@@ -52,7 +52,7 @@ def check(hidden, **options):
 @pytest.mark.parametrize(
     "discretizer, trainable_theta", [("zoh", False), ("zoh", True), ("euler", True)]
 )
-@pytest.mark.broad(2)
+@pytest.mark.broad(1)
 def test_connections(hidden, discretizer, trainable_theta):
     every = list(itertools.product((False, True), repeat=3))
     for h2m, m2m, i2h in every[:: 7 if trainable_theta else 1]:  # else none and all of them

@@ -70,6 +70,7 @@ def test_pooling_takes_the_largest_and_sends_the_gradient_there():
 
 
 @pytest.mark.parametrize("rule", [StraightThroughRule(5.0), BayesianRule(initial_latent=0.5)])
+@pytest.mark.broad(1)
 def test_a_convolutional_network_learns_and_is_saved(rule, tmp_path):
     x = random.binomial(1, 0.3, (8, 9, 6, 6, 2)).astype("float32")
     y = np.arange(8) % 3

@@ -135,7 +135,8 @@ def test_published_kernel_of_the_neuron():
     np.testing.assert_allclose([max(kernel), sum(kernel)], [3.182754, 68.450040], rtol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"run_eagerly": True}, {"steps_per_execution": 2}, {}])
+@pytest.mark.parametrize("options", [{"steps_per_execution": 2}, {"run_eagerly": True}, {}])
+@pytest.mark.broad(1)
 def test_forms_of_execution(options):
     """Also without burn-in, with the other surrogate, and with batches of two sizes."""
     if "steps_per_execution" in options and keras.backend.backend() == "torch":
@@ -166,6 +167,7 @@ def test_a_sample_without_weight_changes_nothing():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_training_separates_two_groups_of_inputs():
     y = np.arange(40) % 2
     rates = np.where(y[:, None, None] == (np.arange(6) < 3), 0.7, 0.3)
@@ -185,6 +187,7 @@ def test_training_separates_two_groups_of_inputs():
 
 
 @pytest.mark.parametrize("name", RULES)
+@pytest.mark.broad(1)
 def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(name, tmp_path):
     y = TARGETS["binary_crossentropy"][1]
     schedule = keras.optimizers.schedules.ExponentialDecay(0.5, 2, 0.5)

@@ -114,6 +114,7 @@ def test_backwards_and_masked():
     np.testing.assert_allclose(masked[0], to_numpy(LegendreMemory(4, 10)(u[:1, :12]))[0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_theta_is_learned():
     """The delay of the input is found by gradient descent on theta."""
     rng = np.random.default_rng(0)

@@ -110,7 +110,7 @@ def test_gradients_of_long_sequences_stay_finite():
         (lambda: keras.layers.RNN(IFCell(16), return_sequences=True), "auto"),
     ],
 )
-@pytest.mark.broad(1)
+@pytest.mark.slow
 def test_training_lowers_the_loss(make, jit):
     model = keras.Sequential(
         [
@@ -130,6 +130,7 @@ def test_training_lowers_the_loss(make, jit):
 
 
 @pytest.mark.parametrize("make", [LIF, SRM])
+@pytest.mark.broad(1)
 def test_training_on_sequences_of_unknown_length(make):
     layers = [keras.layers.Masking(), keras.layers.Dense(3, use_bias=False), make()]
     last = keras.layers.RNN(IFCell(3))

@@ -65,6 +65,7 @@ X = np.random.default_rng(0).normal(size=(8, 12, 2)).astype("float32")
 
 
 @pytest.mark.parametrize("owner", OWNERS)
+@pytest.mark.broad(1)
 def test_train_save_load_and_count(owner, tmp_path):
     model = sequence_model(OWNERS[owner]())
     target = np.ones(model.output_shape[1:], "float32") * X.mean((1, 2)).reshape(

@@ -161,6 +161,7 @@ def test_a_recurrent_cell_heeds_the_limit_and_activation_of_its_quantizer(option
     assert np.abs(whole).max() <= 0.5 or whole.min() == 0.0
 
 
+@pytest.mark.slow
 def test_an_integrated_memory_with_a_limit_stays_within_it():
     """What its output lacks does not add up: it goes back to 0 when the input does."""
     quantizer = SigmaDeltaQuantizer(resolution=8.0, limit=0.5, initial_error="half")

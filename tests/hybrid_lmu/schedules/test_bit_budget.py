@@ -78,6 +78,7 @@ class _Quantized(keras.layers.Layer):
 
 
 @pytest.mark.parametrize("feedback", ("exact", "integrated"))
+@pytest.mark.broad(1)
 def test_budget_is_kept_and_gains_are_learned(feedback):
     x, y = data()
     model = network(memory_feedback=feedback)
@@ -121,6 +122,7 @@ def test_resumed_training_keeps_what_was_learned(tmp_path):
     np.testing.assert_array_equal(np.concatenate(before), np.concatenate(after))
 
 
+@pytest.mark.slow
 def test_learned_resolutions_load_into_fixed_ones(tmp_path):
     x, y = data()
     model = network()
@@ -173,6 +175,7 @@ def test_masked_steps_have_no_range():
     assert (low, high) == (3, 3)
 
 
+@pytest.mark.slow
 def test_resolutions_of_their_own_that_are_learned_too_are_levelled():
     own = SigmaDeltaQuantizer(
         resolution=[512.0, 1e3, 2e3, 4e3, 8e3, 16e3],

@@ -83,6 +83,7 @@ def test_soft_and_hard_are_both_measurable():
     np.testing.assert_array_equal(low.predict(x, verbose=0), hard.predict(x, verbose=0))
 
 
+@pytest.mark.slow
 def test_samples_of_the_posterior():
     low = quantize_weights(network(), Bernoulli(seed=1))
     sampled = with_inference(low, "sample")

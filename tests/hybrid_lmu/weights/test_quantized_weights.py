@@ -99,6 +99,7 @@ def test_a_saved_model_is_the_same_model(name, tmp_path):
         np.testing.assert_array_equal(one.codes, other.codes)
 
 
+@pytest.mark.slow
 def test_training_is_resumed_from_a_file(tmp_path):
     def model():
         keras.utils.set_random_seed(3)
@@ -177,6 +178,7 @@ def test_losses_of_the_layer_are_kept():
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.broad(1)
 def test_mixed_precision(precision):
     keras.config.set_dtype_policy(precision)
     layer = wrapped(lmu(return_sequences=True))
@@ -248,6 +250,7 @@ def test_a_kernel_is_saved_once(tmp_path):
     assert len(model.layers[0].weights) == 2 + 4  # kernel, bias; alpha, beta, biases, temperature
 
 
+@pytest.mark.slow
 def test_models_of_small_kernels_load_again(tmp_path):
     for seed in range(5):
         keras.utils.set_random_seed(seed)
