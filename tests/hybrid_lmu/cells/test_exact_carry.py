@@ -123,8 +123,9 @@ def test_a_stateful_model_predicts_and_trains(policy):
     assert not np.array_equal(y, h)
 
 
-@rnns
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(
+    "layer, jit", [(HybridRNN, False), (HybridRNN, True), (keras.layers.RNN, True)]
+)
 @pytest.mark.broad(1)
 def test_trains_with_dropout(layer, jit):
     if jit and keras.backend.backend() == "torch":

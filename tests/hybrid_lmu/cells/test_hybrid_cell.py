@@ -97,8 +97,9 @@ def test_cell_that_returns_a_copy_of_its_state_needs_output_state():
     assert np.abs(to_numpy(second) * 2 % 1).max() > 0.01
 
 
-@cells
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(
+    "make, jit", [(CELLS["SimpleRNN"], False), *((make, True) for make in CELLS.values())]
+)
 @pytest.mark.broad(1)
 def test_trains_with_dropout(make, jit):
     if jit and keras.backend.backend() == "torch":
