@@ -66,7 +66,7 @@ def test_cell_and_layer_give_the_same_counts(hidden, options):
 @settings(max_examples=8, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
-    steps=st.integers(1, 12),
+    steps=st.sampled_from([1, 2, 7, 12]),  # each length is compiled once
     memory_resolution=st.sampled_from([0.5, 2.0, 16.0]),
     hidden_resolution=st.sampled_from([0.5, 1.0, 8.0]),
 )
