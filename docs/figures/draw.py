@@ -30,8 +30,8 @@ def save(figure, name):
 
 def lmu():
     """The cell as boxes."""
-    figure, ax = plt.subplots(figsize=(9.2, 3.1))
-    ax.set(xlim=(0, 9.2), ylim=(0, 3.1))
+    figure, ax = plt.subplots(figsize=(11, 3.1))
+    ax.set(xlim=(0, 11.2), ylim=(0, 3.1))
     ax.axis("off")
 
     def box(x, width, title, text, color):
@@ -56,19 +56,26 @@ def lmu():
     arrow(1.9, 2.5, "$u_t$")
     arrow(4.25, 4.85, "$m_t$")
     arrow(6.3, 6.9, "$q_t$")
-    arrow(8.35, 9.0, "$h_t$")
+    box(8.75, 1.45, "quantizer", "to counts", ORANGE)
+    ax.annotate(
+        "", (8.75, 1.55), (8.35, 1.55), arrowprops={"arrowstyle": "->", "color": GREY}
+    )
+    arrow(10.2, 10.8, "$h_t$")
     curve = {"arrowstyle": "->", "color": GREY, "connectionstyle": "arc3,rad=0.9"}
-    for x, text in (
-        (3.38, "remembers $m_{t-1}$"),
-        (7.62, "remembers $h_{t-1}$ (optional)"),
-    ):
+    for x, text in ((3.38, "remembers $m_{t-1}$"),):
         ax.annotate("", (x - 0.4, 2.1), (x + 0.4, 2.1), arrowprops=curve)
         ax.text(x, 2.68, text, ha="center", size=9, color=GREY)
+    back = {**curve, "connectionstyle": "arc3,rad=0.35"}
+    ax.annotate("", (7.4, 2.1), (9.6, 2.1), arrowprops=back)
+    ax.text(
+        8.5, 2.68, "remembers $h_{t-1}$ (optional)", ha="center", size=9, color=GREY
+    )
     for x, text in (
         (1.32, "reads the input"),
         (3.38, "keeps the last theta steps\nof u as `order` numbers"),
-        (5.57, "whole numbers divided\nby the resolution"),
+        (5.57, "memory_resolution"),
         (7.62, "a Dense layer or\na recurrent cell"),
+        (9.47, "hidden_resolution"),
     ):
         ax.text(x, 0.85, text, ha="center", va="top", size=9, color=GREY)
     save(figure, "lmu")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from hybrid_lmu._internal.checks import check_choice
+from hybrid_lmu._internal.checks import check_choice, check_positive
 from hybrid_lmu.conversion._graph import as_functional, rebuild
 from hybrid_lmu.conversion._hybrid_builder import HybridBuilder
 from hybrid_lmu.quantizers.contract import Quantizer
@@ -95,6 +95,8 @@ def to_hybrid(
     check_choice("per", per, ("neuron", "layer"))
     _check_quantizer(quantizer)
     _check_bits(x, resolution, bits)
+    if resolution is not None:
+        check_positive("resolution", resolution)
     model = as_functional(model)
     start = resolution if bits is None else _FINE
     build = HybridBuilder(model, resolution=start, per=per, exempt=exempt, seed=seed,

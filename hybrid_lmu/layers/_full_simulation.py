@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+from keras import ops
 
 from hybrid_lmu._internal.traversal import all_layers, copy_weights
 from hybrid_lmu.lmu._layer import HybridLMU
@@ -119,7 +120,8 @@ def _with_simulated_lmus(model):
     copy = keras.models.clone_model(model, clone_function=simulated)
     # `variables` holds the states of seed generators too, which `get_weights` leaves out.
     for old, new in zip(model.variables, copy.variables, strict=True):
-        new.assign(old)
+        # By way of NumPy: JAX would share the array, and deletes it when one of the models runs.
+        new.assign(ops.convert_to_numpy(old))
     for layer in all_layers(copy):
         if isinstance(layer, HybridLMU) and layer.simulation != "full":
             raise ValueError(

@@ -132,6 +132,17 @@ def test_models_without_a_simulation(make, message):
         full_simulation(make())
 
 
+def test_model_and_simulation_run_by_turns():
+    model = stack(layers.Dense(3))
+    model.compile("sgd", "mse")
+    full = full_simulation(model, every_layer=False)
+    before = full.predict(x, verbose=0)
+    target = np.zeros((len(x), *model.output_shape[1:]), "float32")
+    model.train_on_batch(x, target)
+    assert full.predict(x, verbose=0).shape == before.shape
+    assert np.isfinite(model.train_on_batch(x, target))
+
+
 def test_lmus_alone_are_simulated_with_the_draws_that_would_have_come_next():
     model = stack(layers.Dense(3), memory_dropout=0.1)
     model.predict(x, verbose=0)  # the seed generators have moved
