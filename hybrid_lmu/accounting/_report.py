@@ -171,11 +171,13 @@ def count_ranges(model, x, batch_size=32):
             for item, recorded in zip(items, arrays, strict=True):
                 if not isinstance(item, ActivityItem) or item.variable is None:
                     continue
-                counts = np.rint(valid_steps(recorded)).astype("int64")
+                counts = valid_steps(recorded)
                 if len(counts):
                     path = recording.source_path(item.variable)
-                    low, high = ranges.get(path, (counts[0], counts[0]))
-                    ranges[path] = np.minimum(low, counts.min(0)), np.maximum(high, counts.max(0))
+                    # Rounded last: they are fewer then.
+                    least, most = (np.rint(f(0)).astype("int64") for f in (counts.min, counts.max))
+                    low, high = ranges.get(path, (least, most))
+                    ranges[path] = np.minimum(low, least), np.maximum(high, most)
     return ranges
 
 
