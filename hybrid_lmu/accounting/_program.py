@@ -98,9 +98,9 @@ class ModelCopy:
         found = [v for layer in self.layers for v in _variables(layer)]
         return [v for v in found if id(v) not in listed]
 
-    def source_path(self, variable: keras.Variable) -> str:
-        """Return the path of the model's variable that a variable of the copy stands for."""
-        return next((old.path for old, new in self._pairs if new is variable), variable.path)
+    def source(self, variable: keras.Variable) -> keras.Variable:
+        """Return the model's variable that a variable of the copy stands for."""
+        return next((old for old, new in self._pairs if new is variable), variable)
 
     def _variable_pairs(self):
         for old, new in self._made.values():

@@ -80,6 +80,8 @@ class Quantizer(keras.layers.Layer):
     resolution: Esser et al. (2020), arXiv:1902.08153.
     """
 
+    named_by_owner = True  # paths have the name of the argument, as `memory_quantizer`
+
     def __init__(
         self,
         activation: Any = None,

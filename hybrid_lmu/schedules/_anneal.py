@@ -17,7 +17,8 @@ import numpy as np
 from keras import ops
 
 from hybrid_lmu._internal.checks import check_choice, check_positive
-from hybrid_lmu.quantizers._find import path_matches, quantizers_of
+from hybrid_lmu._internal.traversal import path_matches, variable_paths
+from hybrid_lmu.quantizers._find import quantizers_of
 from hybrid_lmu.schedules._after import Schedule
 
 
@@ -35,7 +36,9 @@ class ScheduledVariable(Schedule):
             model is compiled with `steps_per_execution`); ``"epoch"``: at the start of each epoch.
         name: shell pattern (``*``, ``?``, ``[...]``) for the variables to set. The pattern must
             match the whole path of a variable (``"lmu/lmu_cell/memory_quantizer/resolution"``) or
-            one part of the path (``"memory_quantizer"``). Default ``"*"``: all.
+            one part of the path (``"memory_quantizer"``). The path has the names of layers and
+            arguments from the model on; it is the same after a file is loaded. Default ``"*"``:
+            all.
         log_name: key of the value (the mean, if an array) in the logs of each epoch, so in
             `History`, TensorBoard and so on. A callback that reads the key must come later in the
             list of callbacks. Default ``None``: `variable`.
@@ -141,11 +144,11 @@ class ScheduledVariable(Schedule):
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return ``{path: variable}`` of the variables to set."""
-        return {
-            v.path: v
-            for v in self.model.variables
-            if v.name == self.variable and path_matches(v.path, self.name)
-        }
+        return {p: v for p, v in self._of_the_name() if path_matches(p, self.name)}
+
+    def _of_the_name(self):
+        paths = variable_paths(self.model)
+        return [(paths[id(v)], v) for v in self.model.variables if v.name == self.variable]
 
     def _found(self):
         """Return the variables to set, looked up once a training."""
@@ -153,7 +156,7 @@ class ScheduledVariable(Schedule):
         if self._variables is None:
             self._variables = self.variables()
         if not self._variables:
-            known = sorted(v.path for v in self.model.variables if v.name == self.variable)
+            known = sorted(path for path, _ in self._of_the_name())
             raise ValueError(
                 f"No variable named {self.variable!r} matches name={self.name!r}; "
                 f"the model has {known or 'none of that name'}."
@@ -174,7 +177,8 @@ class AnnealResolution(ScheduledVariable):
             number > 0, or one per neuron.
         per: ``"step"`` (default) or ``"epoch"``: when the resolution changes.
         name: shell pattern for the path of the resolutions, or one part of the path, such as
-            ``"memory_quantizer"``. Default ``"*"``: all quantizers.
+            ``"memory_quantizer"`` and ``"hidden_quantizer"``, the arguments of `HybridLMU`, or the
+            name of a layer. Default ``"*"``: all quantizers.
         log_name: key of the (mean) resolution in the logs of each epoch. Default ``None``:
             ``"resolution"``.
 
