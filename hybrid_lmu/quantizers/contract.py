@@ -311,8 +311,8 @@ class Quantizer(keras.layers.Layer):
         return result - ops.cast(lost * (factor - ops.stop_gradient(factor)), result.dtype)
 
     def save_own_variables(self, store):
-        """Save the resolution and its learned factor."""
-        if self.spiking:
+        """Save the resolution and its learned factor; nothing before the quantizer is built."""
+        if self.resolution_variable is not None:
             store["0"] = ops.convert_to_numpy(self.resolution_variable)
         if self.log_factor is not None:
             store["log_factor"] = ops.convert_to_numpy(self.log_factor)

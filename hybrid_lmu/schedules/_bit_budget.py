@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from hybrid_lmu._internal.batches import check_can_be_read_again
 from hybrid_lmu._internal.checks import check_positive
 from hybrid_lmu.accounting import count_ranges
 from hybrid_lmu.quantizers._find import quantizers_of
@@ -37,8 +38,9 @@ class BitBudget(Schedule):
         bits: activity bits > 0, a number or a function of the training step, such as
             ``keras.optimizers.schedules.PolynomialDecay(8.0, 5000, 3.74)``, which is linear. (With
             8, an integer, all values of the schedule would be integers.)
-        x: inputs to measure the ranges on; a few hundred training samples. Larger data have larger
-            ranges: 10,000 sequences of psMNIST need 0.1 to 0.2 bits more than 500.
+        x: data to measure the ranges on, as for `hybrid_lmu.activity_report`, except a generator:
+            they are read at each epoch. A few hundred training samples. Larger data have
+            larger ranges: 10,000 sequences of psMNIST need 0.1 to 0.2 bits more than 500.
         batch_size: batch size of the measurement. Default 100.
         name: shell pattern for the path of the resolutions that share the budget, or one part of
             the path, such as ``"memory_quantizer"``. Default ``"*"``: all quantizers.
@@ -76,6 +78,7 @@ class BitBudget(Schedule):
         super().__init__()
         if not callable(bits):
             bits = check_positive("bits", bits, ", or a function of the step")
+        check_can_be_read_again(x, "by a budget")
         self.bits, self.x, self.batch_size = bits, x, batch_size
         self.name, self.log_name = name, log_name
         self.value = None

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 import keras
 import numpy as np
 
+from hybrid_lmu._internal.copies import copy_layer, copy_model
 from hybrid_lmu._internal.traversal import all_layers, copy_weights, variable_paths
 from hybrid_lmu.weights._quantized_weights import QuantizedWeights, as_patterns, matches
 from hybrid_lmu.weights._quantizer import PackedWeights, WeightQuantizer
@@ -59,7 +60,7 @@ def quantize_weights(
         return {pattern: found for pattern, found in found.items() if found}
 
     def wrap(layer):
-        copy = layer.__class__.from_config(layer.get_config())
+        copy = copy_layer(layer)
         paths = list(dict.fromkeys(path for found in exempted(layer).values() for path in found))
         return QuantizedWeights(copy, kernel_quantizer, recurrent_quantizer, exempt=paths)
 
@@ -91,9 +92,9 @@ def quantize_weights(
     def clone(layer):
         if layer.name in chosen:
             return wrap(layer)
-        return layer.__class__.from_config(layer.get_config())
+        return copy_layer(layer)
 
-    result = keras.models.clone_model(model, clone_function=clone)
+    result = copy_model(model, clone)
     for old, new in zip(model.layers, result.layers, strict=True):
         if isinstance(new, QuantizedWeights):
             new.layer.set_weights(old.get_weights())
@@ -129,9 +130,9 @@ def with_inference(model: keras.Model, inference: str) -> keras.Model:
                 if inference in rule.inferences:
                     config[name]["config"]["inference"] = inference
                     changed.append(layer.name)
-        return layer.__class__.from_config(config)
+        return copy_layer(layer, config)
 
-    result = keras.models.clone_model(model, clone_function=clone)
+    result = copy_model(model, clone)
     if not changed:
         raise ValueError(
             f"No weight rule of {model.name!r} has this choice of inference: expected 'hard' or "
