@@ -17,6 +17,7 @@ from hybrid_lmu.quantizers import (
     StochasticQuantizer,
 )
 from hybrid_lmu.schedules import (
+    AfterAnnealing,
     AnnealResolution,
     BitBudget,
     GeometricDecay,
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ActivityReport",
+    "AfterAnnealing",
     "activity_report",
     "record_activity",
     "AnnealResolution",

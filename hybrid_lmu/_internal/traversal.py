@@ -1,19 +1,66 @@
-"""Which layers a layer or model holds, how to freeze them, and to copy their weights."""
+"""Which layers a layer or model holds, their names, how to freeze them, and to copy weights."""
+
+from fnmatch import fnmatchcase
 
 import keras
 
 
 def sublayers(layer):
     """Return the layers that a layer holds in its attributes, in order."""
+    return [one for one, _ in _named_sublayers(layer)]
+
+
+def _named_sublayers(layer):
+    """Return ``[(layer, name)]`` of the layers that a layer holds; None is no part of a path."""
     if isinstance(layer, keras.Model):
-        return list(layer.layers)
-    found = {}
-    for value in list(vars(layer).values()):
+        return [(one, one.name) for one in layer.layers]
+    found, parts = {}, getattr(layer, "names_of_parts", {})
+    for attribute, value in list(vars(layer).items()):
         held = isinstance(value, (keras.layers.Layer, list, tuple, dict))
         for item in keras.tree.flatten(value) if held else []:
             if isinstance(item, keras.layers.Layer) and item is not layer:
-                found[id(item)] = item
-    return list(found.values())
+                attributes = found.setdefault(id(item), (item, []))[1]
+                attributes.append(attribute)
+    # Keras holds all of them in a list too, before the attribute that tells what they are.
+    return [(one, _name_in_paths(one, attributes[-1], parts)) for one, attributes in found.values()]
+
+
+def _name_in_paths(layer, attribute, parts):
+    return parts.get(
+        attribute, attribute if getattr(layer, "named_by_owner", False) else layer.name
+    )
+
+
+def variable_paths(root):
+    """Return ``{id(variable): path}`` of the variables in a layer or model, in their order.
+
+    The path consists of the names of the layers from `root`, which is left out, to the variable. A
+    quantizer has the name of the argument that it is, whoever made it. Keras's own paths depend on
+    when and inside which call a layer is built, so that they change when a file is loaded; these do
+    not. The second variable of the same path is called path#2.
+    """
+    found, seen = {}, set()
+
+    def walk(layer, path):
+        seen.add(id(layer))
+        for one, name in _named_sublayers(layer):
+            if id(one) not in seen:
+                walk(one, path if name is None else f"{path}{name}/")
+        for variable in layer.variables:
+            found.setdefault(id(variable), f"{path}{variable.name}")
+
+    walk(root, "")
+    paths, times = {}, {}
+    for variable in root.variables:
+        path = found[id(variable)]
+        times[path] = times.get(path, 0) + 1
+        paths[id(variable)] = f"{path}#{times[path]}" if times[path] > 1 else path
+    return paths
+
+
+def path_matches(path, pattern):
+    """Whether a path of a variable, or one part of the path, matches a shell pattern."""
+    return any(fnmatchcase(part, pattern) for part in (path, *path.split("/")))
 
 
 def all_layers(layer):

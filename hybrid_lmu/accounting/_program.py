@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 
+from hybrid_lmu._internal.copies import copy_layer
 from hybrid_lmu._internal.keras_compat import values_of
 from hybrid_lmu._internal.traversal import all_layers
 
@@ -98,9 +99,9 @@ class ModelCopy:
         found = [v for layer in self.layers for v in _variables(layer)]
         return [v for v in found if id(v) not in listed]
 
-    def source_path(self, variable: keras.Variable) -> str:
-        """Return the path of the model's variable that a variable of the copy stands for."""
-        return next((old.path for old, new in self._pairs if new is variable), variable.path)
+    def source(self, variable: keras.Variable) -> keras.Variable:
+        """Return the model's variable that a variable of the copy stands for."""
+        return next((old for old, new in self._pairs if new is variable), variable)
 
     def _variable_pairs(self):
         for old, new in self._made.values():
@@ -133,7 +134,7 @@ class ModelCopy:
             return layer  # an operation has no state
         if id(layer) not in self._made:
             shared = self._may_be_shared(layer) and not _copyable(layer)
-            self._made[id(layer)] = layer, layer if shared else copy_layer(layer)
+            self._made[id(layer)] = layer, layer if shared else _copy_layer(layer)
         return self._made[id(layer)][1]
 
     def _may_be_shared(self, layer):
@@ -172,19 +173,10 @@ def _traced(target, *inputs, **kwargs):
         ) from e
 
 
-def copy_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """Return a new layer of the same configuration, without the weights.
-
-    Functions and classes that the layer holds need not be registered with Keras.
-    """
-    known = {}
-    for one in all_layers(layer):
-        for value in (type(one), *vars(one).values()):
-            if callable(value) and isinstance(getattr(value, "__name__", None), str):
-                known[value.__name__] = value
+def _copy_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """Return a new layer of the same configuration, without the weights."""
     try:
-        with keras.saving.custom_object_scope(known):
-            return type(layer).from_config(layer.get_config())
+        return copy_layer(layer)
     except Exception as e:  # whatever the class of a user raises
         raise ValueError(
             f"Layer {layer.name!r} ({type(layer).__name__}) cannot be copied, as a report needs: "
@@ -195,7 +187,7 @@ def copy_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
 
 def _copyable(layer):
     try:
-        copy_layer(layer)
+        _copy_layer(layer)
     except ValueError:
         return False
     return True

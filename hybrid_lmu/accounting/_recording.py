@@ -24,7 +24,7 @@ from hybrid_lmu._internal.keras_compat import (
     PRODUCT_OPERATIONS,
     operation_name,
 )
-from hybrid_lmu._internal.traversal import all_layers, sublayers
+from hybrid_lmu._internal.traversal import all_layers, sublayers, variable_paths
 from hybrid_lmu.accounting._items import Tape
 from hybrid_lmu.accounting._keras_layers import (
     Call,
@@ -108,7 +108,8 @@ class Recording:
 
     def source_path(self, variable: keras.Variable) -> str:
         """Return the path of the model's variable that a variable of the copy stands for."""
-        return self._copy.source_path(variable)
+        old = self._copy.source(variable)
+        return variable_paths(self._model()).get(id(old), old.path)
 
     def _shapes_that_matter(self, batch):
         """Return the shapes that the graph of a model depends on: none, if it has one already."""

@@ -55,9 +55,10 @@ def activity_report(model, x, batch_size=32, skip=()):
 
     Args:
         model: a `keras.Model` of any kind.
-        x: array, list or dictionary of arrays, `keras.utils.PyDataset`, `tf.data.Dataset`, or
-            generator of batches, each inputs or ``(inputs, targets, ...)``. Memory does not grow
-            with the number of samples.
+        x: array or tensor, list or dictionary of them for several inputs, tuple
+            ``(inputs, targets)`` or ``(inputs, targets, sample_weight)`` whose rest is ignored;
+            or `keras.utils.PyDataset`, `tf.data.Dataset`, DataLoader or generator of batches, each
+            inputs or such a tuple. Memory does not grow with the number of samples.
         batch_size: of arrays, at least 1. Default 32.
         skip: names of layers to leave out.
 
@@ -66,7 +67,8 @@ def activity_report(model, x, batch_size=32, skip=()):
 
     Raises:
         ValueError: if a layer with weights is of an unknown class and not skipped, `batch_size` is
-            not positive, the data are empty or hold NaN or infinity, or a quantized activity is
+            not positive, the data are empty, endless, of parts of different lengths, or hold NaN or
+            infinity, or a quantized activity is
             not an integer times 1 / resolution.
 
     Example:
@@ -171,11 +173,13 @@ def count_ranges(model, x, batch_size=32):
             for item, recorded in zip(items, arrays, strict=True):
                 if not isinstance(item, ActivityItem) or item.variable is None:
                     continue
-                counts = np.rint(valid_steps(recorded)).astype("int64")
+                counts = valid_steps(recorded)
                 if len(counts):
                     path = recording.source_path(item.variable)
-                    low, high = ranges.get(path, (counts[0], counts[0]))
-                    ranges[path] = np.minimum(low, counts.min(0)), np.maximum(high, counts.max(0))
+                    # Rounded last: they are fewer then.
+                    least, most = (np.rint(f(0)).astype("int64") for f in (counts.min, counts.max))
+                    low, high = ranges.get(path, (least, most))
+                    ranges[path] = np.minimum(low, least), np.maximum(high, most)
     return ranges
 
 

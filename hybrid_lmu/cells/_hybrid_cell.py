@@ -106,6 +106,7 @@ class HybridCell(Cell):
             seed=(seed, None),
         )
         self._given_quantizer = quantizer is not None
+        self.names_of_parts = {}  # {attribute: name in paths}, for a part that has another there
         self.quantizer = quantizer or SigmaDeltaQuantizer(
             resolution=resolution,
             initial_error=initial_error,

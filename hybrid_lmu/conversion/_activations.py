@@ -5,8 +5,9 @@ from __future__ import annotations
 import keras
 
 from hybrid_lmu._internal.batches import batches
+from hybrid_lmu._internal.copies import copy_layer
 from hybrid_lmu._internal.traversal import copy_weights
-from hybrid_lmu.conversion._graph import as_functional, copy_layer, rebuild
+from hybrid_lmu.conversion._graph import as_functional, rebuild
 from hybrid_lmu.conversion._histogram import StreamingHistogram
 from hybrid_lmu.conversion._spiking_layers import ends_with_relu
 

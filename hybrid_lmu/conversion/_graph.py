@@ -98,16 +98,6 @@ def _as_layer(operation, args):
     return operation, args
 
 
-def copy_layer(layer, **changes):
-    """Return a new layer of the same configuration with `changes`, without the weights.
-
-    An operation that is no layer has no configuration; the function returns the operation itself.
-    """
-    if not isinstance(layer, keras.layers.Layer):
-        return layer
-    return layer.__class__.from_config({**layer.get_config(), **changes})
-
-
 def activation_of(layer: keras.layers.Layer) -> Callable | None:
     """Return the activation function that a layer ends with, or None."""
     layer = inside(layer)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from hybrid_lmu._internal.batches import check_can_be_read_again
 from hybrid_lmu._internal.checks import check_choice, check_positive
 from hybrid_lmu.conversion._graph import as_functional, rebuild
 from hybrid_lmu.conversion._hybrid_builder import HybridBuilder
@@ -133,5 +134,6 @@ def _check_bits(x, resolution, bits):
         )
     if x is None:
         raise ValueError("`x`, data to calibrate on, must be given with `bits`; received None.")
+    check_can_be_read_again(x, "to calibrate")
     if isinstance(bits, (bool, str)) or not (np.isfinite(bits) and bits > 0):
         raise ValueError(f"`bits` must be a finite number > 0; received: {bits!r}")

@@ -10,9 +10,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from hybrid_lmu._internal.copies import copy_layer
 from hybrid_lmu._internal.keras_compat import mask_of
 from hybrid_lmu._internal.traversal import copy_weights, freeze
-from hybrid_lmu.conversion._graph import copy_layer, describe
+from hybrid_lmu.conversion._graph import describe
 from hybrid_lmu.conversion._hybrid_layers import hybrid_layer
 from hybrid_lmu.quantizers._sigma_delta import SigmaDeltaQuantizer
 from hybrid_lmu.quantizers.contract import Quantizer

@@ -11,11 +11,12 @@ import functools
 import keras
 from keras import layers
 
+from hybrid_lmu._internal.copies import copy_layer
 from hybrid_lmu.cells._hybrid_cell import HybridCell
 from hybrid_lmu.cells._keras_cells import can_carry
 from hybrid_lmu.cells._rnn import CarriedState, HybridRNN
 from hybrid_lmu.cells.contract import Cell
-from hybrid_lmu.conversion._graph import copy_layer, describe
+from hybrid_lmu.conversion._graph import describe
 from hybrid_lmu.conversion._keras_lmu import copy_lmu, keras_lmu_is_new, non_spiking
 from hybrid_lmu.conversion._replacement import Replacement
 from hybrid_lmu.layers._each_step import EachStep

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu.conversion._graph import copy_layer
+from hybrid_lmu._internal.copies import copy_layer
 from hybrid_lmu.conversion._replacement import Replacement
 from hybrid_lmu.lmu._cell import HybridLMUCell
 from hybrid_lmu.lmu._layer import HybridLMU

@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from hybrid_lmu.conversion._graph import copy_layer, describe
+from hybrid_lmu._internal.copies import copy_layer
+from hybrid_lmu.conversion._graph import describe
 
 
 @dataclass(frozen=True)

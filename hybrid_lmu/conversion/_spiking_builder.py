@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from hybrid_lmu._internal.copies import copy_layer
 from hybrid_lmu.conversion._activations import ActivationRecord
-from hybrid_lmu.conversion._graph import copy_layer, describe
+from hybrid_lmu.conversion._graph import describe
 from hybrid_lmu.conversion._over_time import (
     Accumulate,
     Delay,

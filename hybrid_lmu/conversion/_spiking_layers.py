@@ -11,8 +11,9 @@ import keras
 import numpy as np
 from keras import layers
 
+from hybrid_lmu._internal.copies import copy_layer
 from hybrid_lmu._internal.traversal import copy_weights
-from hybrid_lmu.conversion._graph import activation_of, copy_layer, describe
+from hybrid_lmu.conversion._graph import activation_of, describe
 from hybrid_lmu.conversion._over_time import MaxPoolSums
 from hybrid_lmu.conversion._scaled_tensor import ScaledTensor, linear_of
 from hybrid_lmu.weights._quantized_weights import QuantizedWeights, inside

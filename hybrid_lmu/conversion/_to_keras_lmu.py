@@ -5,8 +5,9 @@ import inspect
 import keras
 import numpy as np
 
+from hybrid_lmu._internal.copies import copy_layer
 from hybrid_lmu._internal.traversal import copy_weights, freeze
-from hybrid_lmu.conversion._graph import as_functional, copy_layer, describe, rebuild
+from hybrid_lmu.conversion._graph import as_functional, describe, rebuild
 from hybrid_lmu.conversion._keras_lmu import copy_lmu, discretizer_of, non_spiking
 from hybrid_lmu.lmu._layer import HybridLMU
 from hybrid_lmu.memory import legendre

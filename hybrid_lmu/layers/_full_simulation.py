@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from hybrid_lmu._internal.copies import copy_layer, copy_model
 from hybrid_lmu._internal.traversal import all_layers, copy_weights
 from hybrid_lmu.lmu._layer import HybridLMU
 from hybrid_lmu.weights._quantized_weights import QuantizedWeights, inside
@@ -101,7 +102,7 @@ def _reducing_layers(model):
 
 def _every_step(model):
     """Return a copy of the model, weights included, whose layers give all steps."""
-    every = keras.models.clone_model(model, clone_function=_with_all_steps)
+    every = copy_model(model, _with_all_steps)
     copy_weights(model, every)
     return every
 
@@ -115,9 +116,9 @@ def _with_simulated_lmus(model):
         if isinstance(inside(layer), HybridLMU):
             own = config["layer"]["config"] if isinstance(layer, QuantizedWeights) else config
             own["simulation"] = "full"
-        return layer.__class__.from_config(config)
+        return copy_layer(layer, config)
 
-    copy = keras.models.clone_model(model, clone_function=simulated)
+    copy = copy_model(model, simulated)
     # `variables` holds the states of seed generators too, which `get_weights` leaves out.
     for old, new in zip(model.variables, copy.variables, strict=True):
         # By way of NumPy: JAX would share the array, and deletes it when one of the models runs.
@@ -161,4 +162,4 @@ def _with_all_steps(layer):
         inner["return_sequences"] = True
     if isinstance(inside(layer), HybridLMU):
         inner["simulation"] = "full"
-    return layer.__class__.from_config(config)
+    return copy_layer(layer, config)

@@ -62,7 +62,9 @@ def make_hidden(hidden_cell, quantizer, resolution, initial_error, seed, dtype) 
         options = {"resolution": resolution, "initial_error": initial_error, "seed": own_seed}
     else:
         options = {"quantizer": quantizer}
-    return HybridCell(hidden_cell, **options, dtype=dtype, name="hidden")
+    hidden = HybridCell(hidden_cell, **options, dtype=dtype, name="hidden")
+    hidden.names_of_parts["quantizer"] = "hidden_quantizer"
+    return hidden
 
 
 def make_pass_on(memory_size, hidden_to_memory, quantized, input_to_hidden, input_d) -> PassOn:

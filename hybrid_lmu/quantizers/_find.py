@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 import keras
 
-from hybrid_lmu._internal.traversal import all_layers
+from hybrid_lmu._internal.traversal import all_layers, path_matches, variable_paths
 from hybrid_lmu.quantizers.contract import Quantizer
 
 
@@ -17,6 +17,8 @@ def quantizers_of(model: keras.Model, name: str = "*") -> dict[str, Quantizer]:
         model: a model that is built.
         name: shell pattern for the path of the resolution, or a part of the path.
 
+            A name that a quantizer was made with matches too.
+
     Returns:
         the quantizers in the order of the model's variables.
     """
@@ -26,12 +28,7 @@ def quantizers_of(model: keras.Model, name: str = "*") -> dict[str, Quantizer]:
         if isinstance(one, Quantizer) and one.resolution_variable is not None
     }
     return {
-        variable.path: owners[id(variable)]
-        for variable in model.variables
-        if id(variable) in owners and path_matches(variable.path, name)
+        path: owners[one]
+        for one, path in variable_paths(model).items()
+        if one in owners and (path_matches(path, name) or fnmatchcase(owners[one].name, name))
     }
-
-
-def path_matches(path: str, pattern: str) -> bool:
-    """Whether a path of a variable, or one part of the path, matches a shell pattern."""
-    return any(fnmatchcase(part, pattern) for part in (path, *path.split("/")))

@@ -80,6 +80,8 @@ class Quantizer(keras.layers.Layer):
     resolution: Esser et al. (2020), arXiv:1902.08153.
     """
 
+    named_by_owner = True  # paths have the name of the argument, as `memory_quantizer`
+
     def __init__(
         self,
         activation: Any = None,
@@ -309,8 +311,8 @@ class Quantizer(keras.layers.Layer):
         return result - ops.cast(lost * (factor - ops.stop_gradient(factor)), result.dtype)
 
     def save_own_variables(self, store):
-        """Save the resolution and its learned factor."""
-        if self.spiking:
+        """Save the resolution and its learned factor; nothing before the quantizer is built."""
+        if self.resolution_variable is not None:
             store["0"] = ops.convert_to_numpy(self.resolution_variable)
         if self.log_factor is not None:
             store["log_factor"] = ops.convert_to_numpy(self.log_factor)

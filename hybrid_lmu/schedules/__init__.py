@@ -1,5 +1,6 @@
 """Callbacks that change a resolution, or another scalar, during training."""
 
+from hybrid_lmu.schedules._after import AfterAnnealing
 from hybrid_lmu.schedules._anneal import (
     AnnealResolution,
     GeometricDecay,
@@ -9,6 +10,7 @@ from hybrid_lmu.schedules._anneal import (
 from hybrid_lmu.schedules._bit_budget import BitBudget
 
 __all__ = [
+    "AfterAnnealing",
     "AnnealResolution",
     "BitBudget",
     "GeometricDecay",

@@ -8,6 +8,7 @@ again.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,23 +17,28 @@ import numpy as np
 from keras import ops
 
 from hybrid_lmu._internal.checks import check_choice, check_positive
-from hybrid_lmu.quantizers._find import path_matches, quantizers_of
+from hybrid_lmu._internal.traversal import path_matches, variable_paths
+from hybrid_lmu.quantizers._find import quantizers_of
+from hybrid_lmu.schedules._after import Schedule
 
 
-class ScheduledVariable(keras.callbacks.Callback):
+class ScheduledVariable(Schedule):
     """Set variables of the model, found by name, to a scheduled value during training.
 
     Args:
         variable: name of the variables, such as ``"temperature"``. They should not be trainable.
         schedule: a `keras.optimizers.schedules.LearningRateSchedule` or any callable that takes the
             step (or epoch), counted from 0, and returns a number, or an array of the variables'
-            shape. The step is that of the optimizer when training starts, and then counts batches.
-            Give Keras's schedules floats (64.0): they compute in the dtype of their arguments.
+            shape. The step is that of the optimizer when the first epoch begins, so that the order
+            of this callback and `BackupAndRestore` does not matter, and then counts batches. Give
+            Keras's schedules floats (64.0): they compute in the dtype of their arguments.
         per: ``"step"`` (default): the value changes at each training step (each execution, if the
             model is compiled with `steps_per_execution`); ``"epoch"``: at the start of each epoch.
         name: shell pattern (``*``, ``?``, ``[...]``) for the variables to set. The pattern must
             match the whole path of a variable (``"lmu/lmu_cell/memory_quantizer/resolution"``) or
-            one part of the path (``"memory_quantizer"``). Default ``"*"``: all.
+            one part of the path (``"memory_quantizer"``). The path has the names of layers and
+            arguments from the model on; it is the same after a file is loaded. Default ``"*"``:
+            all.
         log_name: key of the value (the mean, if an array) in the logs of each epoch, so in
             `History`, TensorBoard and so on. A callback that reads the key must come later in the
             list of callbacks. Default ``None``: `variable`.
@@ -40,6 +46,10 @@ class ScheduledVariable(keras.callbacks.Callback):
     A model that is not built yet runs its first batch with its initial value. A clone of a model,
     and a layer made from a configuration, start from the initial value too. A saved model keeps the
     present value.
+
+    Callbacks that compare epochs, such as `EarlyStopping` and best-only checkpoints, belong into
+    `AfterAnnealing`: they then compare epochs at the last value alone. A warning says so if
+    training ends at another value than the last one of the schedule.
 
     Raises:
         ValueError: when training starts, if no variable matches; when a value is not finite.
@@ -66,40 +76,60 @@ class ScheduledVariable(keras.callbacks.Callback):
         self.name = name
         self.log_name = log_name or variable
         self.value = self._variables = None
-        self._epoch_start = self._seen = 0
 
     def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
         self.value = self._variables = None
-        self._epoch_start, self._seen = training_steps(self.model.optimizer), 0
         if self.model.built:
             self._found()
 
     def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
         if self.per == "epoch" and self.model.built:
             self._set(epoch)
-        self._epoch = epoch
 
     def on_train_batch_begin(self, batch, logs=None):
         if self.per == "step" and self.model.built:
-            self._set(self._epoch_start + batch)
+            self._set(self.start + batch)
 
     def on_train_batch_end(self, batch, logs=None):
-        self._seen = batch + 1
+        super().on_train_batch_end(batch, logs)
         if self.value is None:  # the first batch has built the model
-            self._set(self._epoch if self.per == "epoch" else self._epoch_start + batch)
+            self._set(self.epoch if self.per == "epoch" else self.start + batch)
 
     def on_epoch_end(self, epoch, logs=None):
-        self._epoch_start, self._seen = self._epoch_start + self._seen, 0
         if logs is not None and self.value is not None:
             logs[self.log_name] = float(np.mean(self.value))
+
+    def on_train_end(self, logs=None):
+        if self.value is None or not self._variables:
+            return
+        left = [ops.convert_to_numpy(v) for v in self._found().values()]
+        if not self.settled() or not all(np.allclose(v, self.value) for v in left):
+            mean = np.mean([np.mean(v) for v in left])
+            warnings.warn(
+                f"Training ends with a {self.variable} of {mean:.4g}, before the last value of its "
+                "schedule. A callback that stops early or restores the best epoch belongs into "
+                "`hybrid_lmu.AfterAnnealing`.",
+                stacklevel=2,
+            )
+
+    def settled(self):
+        last = self.last_epoch if self.per == "epoch" else self.last_step
+        return self.value is not None and (
+            self.at_end or np.allclose(self.value, self._value(last), rtol=1e-6, atol=0.0)
+        )
 
     def check(self, value):
         """Raise ValueError unless the array `value` may be assigned."""
         if not np.all(np.isfinite(value)):
             raise ValueError(f"A scheduled {self.variable} must be finite; received: {value}")
 
+    def _value(self, step):
+        return np.asarray(ops.convert_to_numpy(self.schedule(step)), dtype="float32")
+
     def _set(self, step):
-        value = np.asarray(ops.convert_to_numpy(self.schedule(step)), dtype="float32")
+        value = self._value(step)
         if self.value is not None and np.array_equal(value, self.value):
             return
         self.check(value)
@@ -114,11 +144,11 @@ class ScheduledVariable(keras.callbacks.Callback):
 
     def variables(self) -> dict[str, keras.Variable]:
         """Return ``{path: variable}`` of the variables to set."""
-        return {
-            v.path: v
-            for v in self.model.variables
-            if v.name == self.variable and path_matches(v.path, self.name)
-        }
+        return {p: v for p, v in self._of_the_name() if path_matches(p, self.name)}
+
+    def _of_the_name(self):
+        paths = variable_paths(self.model)
+        return [(paths[id(v)], v) for v in self.model.variables if v.name == self.variable]
 
     def _found(self):
         """Return the variables to set, looked up once a training."""
@@ -126,7 +156,7 @@ class ScheduledVariable(keras.callbacks.Callback):
         if self._variables is None:
             self._variables = self.variables()
         if not self._variables:
-            known = sorted(v.path for v in self.model.variables if v.name == self.variable)
+            known = sorted(path for path, _ in self._of_the_name())
             raise ValueError(
                 f"No variable named {self.variable!r} matches name={self.name!r}; "
                 f"the model has {known or 'none of that name'}."
@@ -147,7 +177,8 @@ class AnnealResolution(ScheduledVariable):
             number > 0, or one per neuron.
         per: ``"step"`` (default) or ``"epoch"``: when the resolution changes.
         name: shell pattern for the path of the resolutions, or one part of the path, such as
-            ``"memory_quantizer"``. Default ``"*"``: all quantizers.
+            ``"memory_quantizer"`` and ``"hidden_quantizer"``, the arguments of `HybridLMU`, or the
+            name of a layer. Default ``"*"``: all quantizers.
         log_name: key of the (mean) resolution in the logs of each epoch. Default ``None``:
             ``"resolution"``.
 
@@ -209,17 +240,6 @@ class GeometricDecay(keras.optimizers.schedules.LearningRateSchedule):
             "final": self.final,
             "decay_steps": self.decay_steps,
         }
-
-
-def training_steps(optimizer) -> int:
-    """Return the number of batches that an optimizer has been given, as far as it knows.
-
-    The optimizer counts updates: one for several batches with gradient accumulation, none for a
-    batch that loss scaling has skipped.
-    """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    accumulated = getattr(optimizer, "gradient_accumulation_steps", None) or 1
-    return int(ops.convert_to_numpy(optimizer.iterations)) * accumulated
 
 
 def resolution_variables(model: keras.Model, name: str = "*") -> dict[str, keras.Variable]:

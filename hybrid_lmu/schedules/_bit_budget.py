@@ -9,14 +9,15 @@ import keras
 import numpy as np
 from keras import ops
 
+from hybrid_lmu._internal.batches import check_can_be_read_again
 from hybrid_lmu._internal.checks import check_positive
 from hybrid_lmu.accounting import count_ranges
 from hybrid_lmu.quantizers._find import quantizers_of
 from hybrid_lmu.quantizers.contract import Quantizer
-from hybrid_lmu.schedules._anneal import training_steps
+from hybrid_lmu.schedules._after import Schedule
 
 
-class BitBudget(keras.callbacks.Callback):
+class BitBudget(Schedule):
     """Hold the activity bits of a model at a budget during training, annealed from many bits.
 
     The activity bits of neuron j are ``log2(w_j s_j + 1)``, with ``w_j`` its resolution and ``s_j``
@@ -27,6 +28,9 @@ class BitBudget(keras.callbacks.Callback):
     same time which neurons need more bits; the others keep their proportions. The budget is a
     constraint, so there is no strength of a penalty to choose.
 
+    Callbacks that compare epochs belong into `AfterAnnealing`: an epoch of a larger budget is
+    better for no merit of its weights.
+
     When training starts from step 0, every activity gets the same bits. Within an activity, every
     neuron gets the same bits if each neuron has its own resolution or learns it.
 
@@ -34,8 +38,9 @@ class BitBudget(keras.callbacks.Callback):
         bits: activity bits > 0, a number or a function of the training step, such as
             ``keras.optimizers.schedules.PolynomialDecay(8.0, 5000, 3.74)``, which is linear. (With
             8, an integer, all values of the schedule would be integers.)
-        x: inputs to measure the ranges on; a few hundred training samples. Larger data have larger
-            ranges: 10,000 sequences of psMNIST need 0.1 to 0.2 bits more than 500.
+        x: data to measure the ranges on, as for `hybrid_lmu.activity_report`, except a generator:
+            they are read at each epoch. A few hundred training samples. Larger data have
+            larger ranges: 10,000 sequences of psMNIST need 0.1 to 0.2 bits more than 500.
         batch_size: batch size of the measurement. Default 100.
         name: shell pattern for the path of the resolutions that share the budget, or one part of
             the path, such as ``"memory_quantizer"``. Default ``"*"``: all quantizers.
@@ -73,34 +78,42 @@ class BitBudget(keras.callbacks.Callback):
         super().__init__()
         if not callable(bits):
             bits = check_positive("bits", bits, ", or a function of the step")
+        check_can_be_read_again(x, "by a budget")
         self.bits, self.x, self.batch_size = bits, x, batch_size
         self.name, self.log_name = name, log_name
-        self._start = self._seen = 0
+        self.value = None
 
     def on_train_begin(self, logs=None):
-        self._start, self._seen = training_steps(self.model.optimizer), 0
-        self._measure()
-        if not self._start:
-            self._level()
-        self._measured = True
+        super().on_train_begin(logs)
+        self.value = None
+        self._measure()  # an error about the model or the data comes before the first epoch
 
     def on_epoch_begin(self, epoch, logs=None):
-        if not self._measured:
+        first = self.epoch is None
+        super().on_epoch_begin(epoch, logs)
+        # `BackupAndRestore` may have given the model other weights since training began.
+        if not first or self.start:
             self._measure()
+        if not self.start:
+            self._level()
 
     def on_train_batch_begin(self, batch, logs=None):
-        self._apply(self._budget(self._start + batch))
+        self._apply(self.start + batch)
 
     def on_train_batch_end(self, batch, logs=None):
-        self._seen = batch + 1
+        super().on_train_batch_end(batch, logs)
+        if self.steps is None or batch + 1 >= self.steps:
+            # The last step has moved the learned factors once more: before it is validated.
+            self._apply(self.start + batch)
 
     def on_epoch_end(self, epoch, logs=None):
-        self._start, self._seen, self._measured = self._start + self._seen, 0, False
-        # The last step has moved the learned factors once more.
-        bits = self._budget(self._start - 1)
-        self._apply(bits)
-        if logs is not None:
-            logs[self.log_name] = bits
+        if logs is not None and self.value is not None:
+            logs[self.log_name] = self.value
+
+    def settled(self):
+        return self.value is not None and (
+            self.at_end or np.isclose(self.value, self._budget(self.last_step), rtol=1e-6, atol=0.0)
+        )
 
     def _budget(self, step):
         bits = float(ops.convert_to_numpy(self.bits(step))) if callable(self.bits) else self.bits
@@ -114,9 +127,10 @@ class BitBudget(keras.callbacks.Callback):
     def _level(self):
         level_activities(self._activities, self._budget(0))
 
-    def _apply(self, bits):
+    def _apply(self, step):
         self.model  # noqa: B018 (on JAX, writes the state of training to the variables)
-        factor = common_factor(self._activities, bits)
+        self.value = self._budget(step)
+        factor = common_factor(self._activities, self.value)
         for activity in self._activities:
             activity.scale_by(factor)
 
@@ -182,10 +196,12 @@ def level_activities(activities: list[QuantizedActivity], bits: float) -> None:
 
 def common_factor(activities: list[QuantizedActivity], bits: float) -> float:
     """Return the factor of all resolutions that makes the mean activity bits `bits`, to 1e-6."""
-    ranges = [a.quantizer.resolutions() * a.span for a in activities]
+    ranges = [np.ravel(a.quantizer.resolutions() * a.span) for a in activities]
+    shares = np.concatenate([np.full(r.size, 1.0 / (r.size * len(ranges))) for r in ranges])
+    levels = np.concatenate(ranges).astype("float64")
     low, high = -40.0, 40.0  # log2 of the factor
     while high - low > 1e-6:
         middle = (low + high) / 2
-        found = np.mean([np.log2(2.0**middle * r + 1.0).mean() for r in ranges])
+        found = shares @ np.log2(2.0**middle * levels + 1.0)
         low, high = (middle, high) if found < bits else (low, middle)
     return 2.0 ** ((low + high) / 2)

@@ -6,7 +6,8 @@ from fnmatch import fnmatchcase
 import keras
 import numpy as np
 
-from hybrid_lmu._internal.traversal import all_layers, copy_weights
+from hybrid_lmu._internal.copies import copy_layer, copy_model
+from hybrid_lmu._internal.traversal import all_layers, copy_weights, variable_paths
 from hybrid_lmu.weights._quantized_weights import QuantizedWeights, as_patterns, matches
 from hybrid_lmu.weights._quantizer import PackedWeights, WeightQuantizer
 from hybrid_lmu.weights._sum_of_sigmoids import SumOfSigmoids
@@ -51,12 +52,17 @@ def quantize_weights(
     _check_flat(model)
     exempt = as_patterns(exempt)
 
-    def patterns(layer):
-        return [p for p in exempt if any(matches(w.path, p) for w in layer.weights)]
+    def exempted(layer):
+        """Return ``{pattern: paths within the layer}`` of the weights that are exempt."""
+        paths = [path for path in variable_paths(layer).values()]
+        of_model = {path: f"{layer.name}/{path}" for path in paths}
+        found = {p: [one for one in paths if matches(of_model[one], p)] for p in exempt}
+        return {pattern: found for pattern, found in found.items() if found}
 
     def wrap(layer):
-        copy = layer.__class__.from_config(layer.get_config())
-        return QuantizedWeights(copy, kernel_quantizer, recurrent_quantizer, exempt=patterns(layer))
+        copy = copy_layer(layer)
+        paths = list(dict.fromkeys(path for found in exempted(layer).values() for path in found))
+        return QuantizedWeights(copy, kernel_quantizer, recurrent_quantizer, exempt=paths)
 
     def takes_rule(layer):
         names = {variable.name for variable in layer.weights}
@@ -70,7 +76,7 @@ def quantize_weights(
     found = [layer.name for layer in model.layers if takes_rule(layer)]
     chosen = found[int(exempt_first) : len(found) - int(exempt_last)]
     chosen = [n for n in chosen if not any(fnmatchcase(n, pattern) for pattern in exempt)]
-    used = [p for layer in model.layers for p in patterns(layer)]
+    used = [p for layer in model.layers for p in exempted(layer)]
     used += [p for p in exempt if any(fnmatchcase(name, p) for name in found)]
     if set(exempt) - set(used):
         raise ValueError(
@@ -86,9 +92,9 @@ def quantize_weights(
     def clone(layer):
         if layer.name in chosen:
             return wrap(layer)
-        return layer.__class__.from_config(layer.get_config())
+        return copy_layer(layer)
 
-    result = keras.models.clone_model(model, clone_function=clone)
+    result = copy_model(model, clone)
     for old, new in zip(model.layers, result.layers, strict=True):
         if isinstance(new, QuantizedWeights):
             new.layer.set_weights(old.get_weights())
@@ -124,9 +130,9 @@ def with_inference(model: keras.Model, inference: str) -> keras.Model:
                 if inference in rule.inferences:
                     config[name]["config"]["inference"] = inference
                     changed.append(layer.name)
-        return layer.__class__.from_config(config)
+        return copy_layer(layer, config)
 
-    result = keras.models.clone_model(model, clone_function=clone)
+    result = copy_model(model, clone)
     if not changed:
         raise ValueError(
             f"No weight rule of {model.name!r} has this choice of inference: expected 'hard' or "
@@ -140,15 +146,19 @@ def with_inference(model: keras.Model, inference: str) -> keras.Model:
 def packed_weights(model: keras.layers.Layer) -> dict[str, PackedWeights]:
     """Return ``{path: PackedWeights}`` of all quantized kernels of a model or layer: the integers.
 
-    A second kernel of the same path (layers of one name inside wrappers) is called path#2.
-    The network's weights at inference are exactly ``codes * scale``, in float32.
+    The path has the names of the layers from the model on, and is the same after a file is loaded.
+    A second kernel of the same path (layers of one name inside wrappers) is called path#2. The
+    network's weights at inference are exactly ``codes * scale``, in float32.
     """
-    packed = {}
+    return {path: rule.packed(kernel) for path, kernel, rule in _quantized(model)}
+
+
+def _quantized(model):
+    """Yield ``(path, kernel, rule)`` of the quantized kernels of a model or layer."""
+    paths = variable_paths(model)
     for wrapper in quantized_layers(model):
-        for path, one in wrapper.packed().items():
-            same = sum(key.split("#")[0] == path for key in packed)
-            packed[f"{path}#{same + 1}" if same else path] = one
-    return packed
+        for kernel, rule in wrapper.quantized():
+            yield paths[id(kernel)], kernel, rule
 
 
 def between_levels(model: keras.layers.Layer) -> dict[str, float]:
@@ -157,8 +167,11 @@ def between_levels(model: keras.layers.Layer) -> dict[str, float]:
 
     Those are the weights that change when the soft network is replaced by the hard one.
     """
-    pairs = [pair for layer in quantized_layers(model) for pair in layer.quantized()]
-    return {v.path: rule.between_levels(v) for v, rule in pairs if isinstance(rule, SumOfSigmoids)}
+    return {
+        path: rule.between_levels(kernel)
+        for path, kernel, rule in _quantized(model)
+        if isinstance(rule, SumOfSigmoids)
+    }
 
 
 def weight_footprint(model: keras.Model) -> dict[str, float]:

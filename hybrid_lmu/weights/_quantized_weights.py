@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from hybrid_lmu._internal.keras_compat import set_untracked
-from hybrid_lmu._internal.traversal import all_layers
+from hybrid_lmu._internal.traversal import all_layers, variable_paths
 from hybrid_lmu.cells._hybrid_cell import call_layer, with_objects
 from hybrid_lmu.weights._quantizer import WeightQuantizer
 
@@ -103,6 +103,7 @@ class QuantizedWeights(keras.layers.Wrapper):
         serialize = keras.saving.serialize_keras_object
         set_untracked(self, "_configs", {name: serialize(rule) for name, rule in rules.items()})
         self.exempt = as_patterns(exempt)
+        self.names_of_parts = {"layer": None}  # the layer has the name of this wrapper
         self.supports_masking = layer.supports_masking
         self.quantizers = []
         set_untracked(self, "_quantized", [])
@@ -111,13 +112,13 @@ class QuantizedWeights(keras.layers.Wrapper):
 
     def build(self, input_shape):
         super().build(input_shape)
-        unused = [
-            p for p in self.exempt if not any(self._is_exempt(w, p) for w in self.layer.weights)
-        ]
+        paths = variable_paths(self.layer)
+        set_untracked(self, "_paths", paths)
+        known = [paths[id(w)] for w in self.layer.weights]
+        unused = [p for p in self.exempt if not any(matches(path, p) for path in known)]
         if unused:
-            known = sorted(self._path_within(w) for w in self.layer.weights)
             raise ValueError(
-                f"`exempt` must name weights of the layer, {known}; received: {unused}"
+                f"`exempt` must name weights of the layer, {sorted(known)}; received: {unused}"
             )
         for variable in self.layer.weights:
             given = self._rule_of(variable)
@@ -133,11 +134,10 @@ class QuantizedWeights(keras.layers.Wrapper):
             self._quantized.append(variable)
             variable.constraint = _Constraint(variable.constraint, rule)
         if not self._quantized:
-            known = sorted(variable.path for variable in self.layer.weights)
             raise ValueError(
                 f"`{self.name}` has nothing to quantize: expected weights named 'kernel', "
-                f"'..._kernel' or 'recurrent_kernel' that are not exempt, received {known}, "
-                f"exempt={self.exempt}."
+                f"'..._kernel' or 'recurrent_kernel' that are not exempt, received "
+                f"{sorted(known)}, exempt={self.exempt}."
             )
         # With the states that Keras does not count among the variables.
         states = [getattr(one, "states", None) for one in all_layers(self.layer)]
@@ -146,16 +146,9 @@ class QuantizedWeights(keras.layers.Wrapper):
         set_untracked(self, "_inner_variables", list(own.values()))
         self.prepare()
 
-    def _path_within(self, variable):
-        """The path of a weight from the layer on."""
-        return variable.path.removeprefix(f"{self.path}/")
-
-    def _is_exempt(self, variable, pattern):
-        return matches(self._path_within(variable), pattern)
-
     def _rule_of(self, variable):
         """Name of the argument that holds the rule of a weight, or None."""
-        if any(self._is_exempt(variable, pattern) for pattern in self.exempt):
+        if any(matches(self._paths[id(variable)], pattern) for pattern in self.exempt):
             return None
         if variable.name == "recurrent_kernel":
             return "recurrent_quantizer"
@@ -218,8 +211,8 @@ class QuantizedWeights(keras.layers.Wrapper):
         return given
 
     def packed(self):
-        """Return ``{path of the kernel: PackedWeights}``."""
-        return {v.path: rule.packed(v) for v, rule in self.quantized()}
+        """Return ``{path of the kernel within the layer: PackedWeights}``."""
+        return {self._paths[id(v)]: rule.packed(v) for v, rule in self.quantized()}
 
     def rule_classes(self):
         """Return ``{argument: class of the rule}`` of the rules that were given."""

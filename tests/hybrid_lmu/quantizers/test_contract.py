@@ -1,5 +1,7 @@
 """A quantizer of a user's own, in one class: it runs wherever those of the package do."""
 
+import copy
+
 import keras
 import numpy as np
 import pytest
@@ -147,3 +149,30 @@ def test_a_learned_factor_saved_under_its_first_name_is_read():
         quantizer.load_own_variables(old)
         np.testing.assert_allclose(quantizer.resolutions(), 2.0 * np.exp([0.5, -1.0]), rtol=1e-6)
     np.testing.assert_array_equal(to_numpy(learned.log_factor), old["log_gain"])
+
+
+def test_a_layer_that_is_not_built_can_be_saved_and_copied(tmp_path):
+    """As Keras's own layers, which save nothing then."""
+    hidden = keras.layers.Dense(4)
+    unused = [
+        SigmaDelta(resolution=4.0),
+        SigmaDelta(quantizer=SigmaDeltaQuantizer(resolution=[1.0, 2.0], learn_resolution=True)),
+        HybridLMU(1, 4, 10, hidden, memory_resolution=4, hidden_resolution=4),
+        keras.layers.RNN(HybridCell(keras.layers.GRUCell(3))),
+    ]
+    assert [type(copy.deepcopy(one)) for one in unused] == [type(one) for one in unused]
+    model = UsesOne(unused)
+    model(np.ones((4, 5, 2), "float32"))
+    model.save_weights(tmp_path / "m.weights.h5")
+    model.load_weights(tmp_path / "m.weights.h5")
+
+
+class UsesOne(keras.Model):
+    """A model with branches for later."""
+
+    def __init__(self, unused):
+        super().__init__()
+        self.dense, self.unused = keras.layers.Dense(3), unused
+
+    def call(self, x):
+        return self.dense(x)
