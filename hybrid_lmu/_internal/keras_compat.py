@@ -22,6 +22,33 @@ def set_untracked(layer: keras.layers.Layer, name: str, value) -> None:
     object.__setattr__(layer, name, value)
 
 
+def ensure_shape(tensor, shape: tuple, message: str):
+    """Return the tensor; an error with the message, when it is computed, if its shape is another.
+
+    For sizes that are known only when compiled code runs: TensorFlow traces a function anew for
+    any batch size at the second one that it meets, and in `fit` from the start. Keras has no
+    assertion for this, so that one function of TensorFlow is called here; PyTorch and JAX know all
+    sizes, so that callers have checked them already.
+
+    Args:
+        tensor: tensor of any backend.
+        shape: the expected sizes; None for any size.
+        message: what was expected. The error is of TensorFlow and ends with the received shape.
+    """
+    if keras.backend.backend() != "tensorflow" or None not in tensor.shape:
+        return tensor
+    import tensorflow as tf
+
+    received = tf.shape(tensor)
+    equal = [received[axis] == size for axis, size in enumerate(shape) if size is not None]
+    assertion = tf.debugging.Assert(tf.reduce_all(equal), [message, "received shape", received])
+    # XLA leaves assertions out, but keeps `ensure_shape`, which has a message of its own. Without
+    # the slice, TensorFlow takes the shape that it ensures for granted, and drops the assertion.
+    with tf.control_dependencies([assertion]):
+        size = tf.identity(received[0])
+    return tf.ensure_shape(tensor[:size], shape)
+
+
 def mask_of(tensor):
     """Return the mask that Keras has attached to a symbolic tensor, or None."""
     return getattr(tensor, "_keras_mask", None)

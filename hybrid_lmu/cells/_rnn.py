@@ -7,7 +7,7 @@ that of their dtype policy for inputs, products and outputs only.
 """
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from hybrid_lmu._internal.checks import (
     check_batch_size,
@@ -15,6 +15,7 @@ from hybrid_lmu._internal.checks import (
     check_rank,
     check_state_count,
 )
+from hybrid_lmu._internal.keras_compat import ensure_shape
 from hybrid_lmu._internal.traversal import freeze
 from hybrid_lmu.cells.contract import as_list, state_dtype
 
@@ -40,6 +41,23 @@ class CarriedState:
 
     def load_own_variables(self, store):
         """Load nothing, see `save_own_variables`."""
+
+
+def of_batch_size(layer, inputs, batch_size):
+    """Return the inputs of a stateful layer; an error if their batch size is another one.
+
+    The error is a ValueError, or if the batch size is known only when compiled code runs, one of
+    TensorFlow with the same message.
+    """
+    message = f"Stateful `{layer.name}` was built for a batch size of {batch_size}"
+    if inputs.shape[0] is None:
+        return ensure_shape(inputs, (batch_size, *inputs.shape[1:]), f"{message};")
+    if inputs.shape[0] != batch_size:
+        raise ValueError(
+            f"{message}; received inputs of shape {tuple(inputs.shape)}. Give a number of samples "
+            "that is a multiple of it, or leave the last batch out."
+        )
+    return inputs
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -72,7 +90,7 @@ class HybridRNN(CarriedState, keras.layers.RNN):
             _avoid_xla(self)
 
     def carried_states(self):
-        return self.states or []
+        return tree.flatten(self.states or [])
 
     @property
     def compute_dtype(self):
@@ -86,19 +104,22 @@ class HybridRNN(CarriedState, keras.layers.RNN):
         self.state_size = as_list(self.cell.state_size)
         if self.stateful:
             check_batch_size(self, sequences_shape)
-            self.states = [
-                self.add_weight(
-                    name="state",
-                    shape=state.shape,
-                    initializer=lambda shape, dtype, state=state: state,
-                    dtype=self.compute_dtype,
-                    trainable=False,
-                    autocast=False,
-                )
-                for state in self.get_initial_state(sequences_shape[0])
-            ]
+            # Stacked cells have a list of states each.
+            self.states = tree.map_structure(
+                self._state_variable, as_list(self.get_initial_state(sequences_shape[0]))
+            )
         if not self.trainable:
             freeze(self)
+
+    def _state_variable(self, state):
+        return self.add_weight(
+            name="state",
+            shape=state.shape,
+            initializer=lambda shape, dtype: state,
+            dtype=self.compute_dtype,
+            trainable=False,
+            autocast=False,
+        )
 
     def runs_in_parallel(self, sequences, mask):
         """Whether the cell gets the whole sequence at once."""
@@ -110,9 +131,9 @@ class HybridRNN(CarriedState, keras.layers.RNN):
             if self.go_backwards:
                 sequences = ops.flip(sequences, axis=1)
             if self.stateful:  # PyTorch: the variables of the states are changed in place
-                initial_state = [ops.copy(state) for state in initial_state]
+                initial_state = tree.map_structure(ops.copy, initial_state)
             return self.whole(sequences, initial_state, training)
-        return super().inner_loop(sequences, initial_state, mask, training)
+        return super().inner_loop(sequences, _plain_lists(initial_state), mask, training)
 
     def whole(self, sequences, states, training):
         """Compute a sequence without mask, of known length: ``(last, outputs, states)``."""
@@ -121,11 +142,8 @@ class HybridRNN(CarriedState, keras.layers.RNN):
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
         check_floating(self, sequences)
-        if self.stateful and sequences.shape[0] not in (None, self.states[0].shape[0]):
-            raise ValueError(
-                f"Stateful `{self.name}` was built for a batch size of {self.states[0].shape[0]}; "
-                f"received inputs of shape {tuple(sequences.shape)}."
-            )
+        if self.stateful:
+            sequences = of_batch_size(self, sequences, self.carried_states()[0].shape[0])
         self._check_state_count(initial_state)
         dtype = self.dtype_policy.compute_dtype
         result = super().call(
@@ -151,9 +169,15 @@ class HybridRNN(CarriedState, keras.layers.RNN):
 
     def reset_state(self):
         if self.states is not None:
-            fresh = self.get_initial_state(self.states[0].shape[0])
-            for variable, value in zip(self.states, fresh, strict=True):
+            variables = self.carried_states()
+            fresh = tree.flatten(self.get_initial_state(variables[0].shape[0]))
+            for variable, value in zip(variables, fresh, strict=True):
                 variable.assign(value)
+
+
+def _plain_lists(states):
+    """Return states in lists that JAX knows, which those that Keras keeps in a layer are not."""
+    return [_plain_lists(s) if isinstance(s, (list, tuple)) else s for s in states]
 
 
 def _avoid_xla(layer):

@@ -10,7 +10,7 @@ from hybrid_lmu._internal.checks import (
     check_state_count,
     check_state_shape,
 )
-from hybrid_lmu.cells._rnn import CarriedState
+from hybrid_lmu.cells._rnn import CarriedState, of_batch_size
 from hybrid_lmu.cells.contract import as_list
 
 
@@ -79,6 +79,8 @@ class StatefulActivation(CarriedState, keras.layers.Layer):
     def call(self, inputs, initial_state=None, mask=None):
         self.check_shape(inputs.shape, initial_state)
         check_floating(self, inputs)
+        if self.states is not None:
+            inputs = of_batch_size(self, inputs, self.states[0].shape[0])
         outputs, states = self.sequence(inputs, self._start(inputs, initial_state), mask)
         if self.states is not None:
             for variable, state in zip(self.states, states, strict=True):

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from hybrid_lmu._internal.checks import check_floating, check_positive_integer
+from hybrid_lmu._internal.keras_compat import ensure_shape
 from hybrid_lmu.cells._hybrid_cell import with_objects
 from hybrid_lmu.cells._rnn import HybridRNN
 from hybrid_lmu.lmu._cell import CELL_ARGUMENTS, OBJECTS_OF_LMU, HybridLMUCell
@@ -180,7 +181,16 @@ class HybridLMU(HybridRNN):
         if chosen.takes_last_steps:
             return self._last_steps(sequences, chosen.steps, training)
         output = super().call(sequences, initial_state=initial_state, mask=mask, training=training)
-        return output if self.return_last is None else output[:, -self.return_last :]
+        return output if self.return_last is None else self._last_part(output)
+
+    def _last_part(self, outputs):
+        outputs = outputs[:, -self.return_last :]
+        return ensure_shape(
+            outputs,
+            (None, self.return_last, outputs.shape[-1]),
+            f"`{self.name}` has `return_last`={self.return_last}: expected sequences of at least "
+            "that many steps; outputs of all steps:",
+        )
 
     def _last_steps(self, sequences, steps, training):
         check_floating(self, sequences)

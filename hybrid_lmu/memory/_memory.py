@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from hybrid_lmu._internal.checks import check_positive_integer
+from hybrid_lmu._internal.nonfinite import set_apart
 from hybrid_lmu.cells._rnn import HybridRNN
 from hybrid_lmu.cells.contract import INPUT, Cell, Product, Products, Signal, one_step_before
 from hybrid_lmu.memory import _chunks as chunks
@@ -209,7 +210,8 @@ class LegendreMemoryCell(Cell):
         time, order = u.shape[1], self.order
         chunk = chunks.length(time)
         count = -(-time // chunk)
-        u = ops.pad(ops.cast(u, dtype), [[0, 0], [0, count * chunk - time], [0, 0]])
+        u, marks = set_apart(ops.cast(u, dtype))
+        u = ops.pad(u, [[0, 0], [0, count * chunk - time], [0, 0]])
         u = ops.reshape(ops.transpose(u, (0, 2, 1)), (-1, count, chunk))
         start = ops.reshape(memory, (-1, order))
         decays, inside = self._chunk_matrices(chunk, dtype)
@@ -222,6 +224,7 @@ class LegendreMemoryCell(Cell):
         m = ops.reshape(ops.matmul(combined, kernel), (-1, self.memory_d, count * chunk, order))
         if count * chunk > time:  # each of these copies is of the size of the result
             m = m[:, :, :time]
+        m = m + ops.expand_dims(ops.transpose(marks[:, 1:], (0, 2, 1)), -1)
         if self.memory_d > 1:
             m = ops.transpose(m, (0, 2, 1, 3))
         return ops.reshape(m, (-1, time, self.memory_d * order))

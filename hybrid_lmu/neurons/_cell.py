@@ -29,6 +29,7 @@ class SpikingCell(Cell, abc.ABC):
     A subclass sets the three coefficients and defines `charge`, `after` and `reset_slopes`. The
     base then has the step, the whole sequence and the gradient of both. A spiking cell makes no
     products with weights: it receives a current and emits spikes, an activity of resolution 1.
+    Where ``u_t`` is NaN or infinite, it comes out in place of a spike.
 
     Args:
         units: number of neurons; None in a layer, which learns it from its inputs.
@@ -112,6 +113,10 @@ class SpikingCell(Cell, abc.ABC):
         """Return the spikes at the potentials u, without a gradient."""
         return ops.cast(self.excess(u) >= 0, u.dtype)
 
+    def shown(self, spikes, u):
+        """Return the spikes, or u itself where it is NaN or infinite, so that it does not hide."""
+        return ops.where(ops.isfinite(u), spikes, ops.stop_gradient(u))
+
     def state_slope(self, u):
         """Return ``dv_t/du_t`` at the potentials u of all steps; a number if all are equal."""
         by_potential, by_spike = self.reset_slopes(u, self.fires(u))
@@ -137,7 +142,7 @@ class SpikingCell(Cell, abc.ABC):
         u = self.charge(x, v)
         s = self.surrogate.spike(self.excess(u))
         v = self.after(u, ops.stop_gradient(s) if self.detach_reset else s, v)
-        return ops.cast(s, self.dtype_policy.compute_dtype), [*filters, v]
+        return ops.cast(self.shown(s, u), self.dtype_policy.compute_dtype), [*filters, v]
 
     def sequence(self, x, states, training=False, mask=None):
         """Run all steps of `call`.
@@ -158,7 +163,7 @@ class SpikingCell(Cell, abc.ABC):
         x = ops.cast(x, self.compute_dtype)
         x, (*filters, v) = self.filtered_sequence(x, list(states), mask)
         u, v = potentials(self, x, v, mask)
-        spikes = self.surrogate.spike(self.excess(u))
+        spikes = self.shown(self.surrogate.spike(self.excess(u)), u)
         return ops.cast(zero_masked_steps(spikes, mask), dtype), [*filters, v]
 
     def arguments(self):

@@ -18,6 +18,7 @@ from keras import ops
 
 from hybrid_lmu._internal.gradients import custom_gradient
 from hybrid_lmu._internal.masks import with_rank_of
+from hybrid_lmu._internal.nonfinite import set_apart
 from hybrid_lmu.memory import _chunks as chunks
 from hybrid_lmu.neurons._cell import check_time_constant
 from hybrid_lmu.neurons._over_time import scan, swap_time
@@ -66,6 +67,7 @@ class SynapticFilter:
         """
         if mask is not None or x.shape[1] is None:
             return self._by_steps(x, p, q, mask)
+        x, marks = set_apart(x)
         shape, time = ops.shape(x), x.shape[1]
         chunk = chunks.length(time)
         count = -(-time // chunk)
@@ -91,7 +93,9 @@ class SynapticFilter:
         after = after + ops.matmul(self._decay(left, x.dtype), starts[:, -1])
         after = ops.cast(after, x.dtype)  # PyTorch: Keras multiplies float64 in float32
         p, q = (ops.reshape(after[:, index], ops.shape(s)) for index, s in enumerate((p, q)))
-        return ops.reshape(ops.cast(outputs, x.dtype), shape), p, q
+        # An input reaches P one step later than Q.
+        outputs = ops.reshape(ops.cast(outputs, x.dtype), shape) + marks[:, :-1]
+        return outputs, p + marks[:, -2], q + marks[:, -1]
 
     def _chunk_starts(self, states, ends, chunk):
         """The states before each chunk, [batch, chunks, 2, width]."""
@@ -132,7 +136,10 @@ class SynapticFilter:
 
         def forward(states, at):
             new = self.step(at[0], *states)
-            states = [at[1] * n + (1.0 - at[1]) * s for n, s in zip(new, states, strict=True)]
+            if mask is not None:  # not by a product, which would keep NaN of a masked step
+                states = [ops.where(at[1] > 0, n, s) for n, s in zip(new, states, strict=True)]
+            else:
+                states = new
             return states, states
 
         _, (all_p, all_q) = scan(forward, [stop(p), stop(q)], [stop(x), valid])

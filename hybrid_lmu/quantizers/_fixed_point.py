@@ -15,11 +15,16 @@ ONE = 2**_FRACTION_BITS  # the grid has this many points in [0, 1)
 
 
 def floor_with(error, levels):
-    """Return ``(floor(levels + error), what is left over)``, both float32, for one step."""
+    """Return ``(floor(levels + error), what is left over)``, both float32, for one step.
+
+    Levels of NaN or infinity are returned themselves, and leave the error as it is.
+    """
     whole = ops.floor(levels)
+    fraction = levels - whole  # NaN of infinity too
+    fraction = ops.where(fraction >= 0.0, fraction, 0.0)
     # The fraction less 1 is in [-1, 0], where float32 itself rounds to multiples of 2**-24, and
     # adding the error is exact.
-    excess = ((levels - whole) - 1.0) + error
+    excess = (fraction - 1.0) + error
     borrow = ops.floor(excess)  # -1 or 0
     return whole + (borrow + 1.0), excess - borrow
 
@@ -28,14 +33,13 @@ def split(levels):
     """Split the levels of a sequence, float32 [batch, time, neurons...].
 
     Returns:
-        ``(whole, added, nothing)``: ``floor(levels)``, float32; the fractions in units of 2**-24,
-        int32; and 0 for each neuron, [batch, neurons...], or NaN if one of its levels is not
-        finite.
+        ``(whole, added)``: ``floor(levels)``, float32; the fractions in units of 2**-24, int32, 0
+        where the levels are NaN or infinite.
     """
     whole = ops.floor(levels)
     # Never below 0, also where a compiler contracts the product and the difference.
-    fraction = ops.maximum(ops.round((levels - whole) * ONE), 0.0)
-    return whole, ops.cast(fraction, "int32"), 0.0 * ops.sum(fraction, axis=1)
+    fraction = ops.round((levels - whole) * ONE)
+    return whole, ops.cast(ops.where(fraction >= 0.0, fraction, 0.0), "int32")
 
 
 def on_grid(error):

@@ -56,10 +56,10 @@ class RoundingQuantizer(Quantizer):
         return _fixed_point.floor_with(state, levels)[0], state
 
     def round_sequence(self, levels, state, mask=None):
-        whole, added, nothing = _fixed_point.split(levels)
+        whole, added = _fixed_point.split(levels)
         first = _fixed_point.to_grid(state)
         counts = whole + ops.cast(added >= ONE - first, "float32")
-        return counts, _fixed_point.from_grid(first[:, 0]) + nothing
+        return counts, _fixed_point.from_grid(first[:, 0])
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -96,7 +96,7 @@ class StochasticQuantizer(SeededQuantizer):
         return _fixed_point.floor_with(state, levels)[0], after
 
     def round_sequence(self, levels, state, mask=None):
-        whole, added, nothing = _fixed_point.split(levels)
+        whole, added = _fixed_point.split(levels)
         steps = added.shape[1] if added.shape[1] is not None else ops.shape(added)[1]
         if mask is None:
             done = ops.arange(steps + 1)  # draws before each step
@@ -109,7 +109,7 @@ class StochasticQuantizer(SeededQuantizer):
         drawn = ops.take(factors, done, axis=0) * first + ops.take(shifts, done, axis=0)
         drawn = ops.bitwise_and(drawn, ONE - 1)
         counts = whole + ops.cast(added >= ONE - drawn[:, :-1], "float32")
-        return counts, _fixed_point.from_grid(drawn[:, -1]) + nothing
+        return counts, _fixed_point.from_grid(drawn[:, -1])
 
 
 def _powers(steps):

@@ -54,8 +54,8 @@ class SigmaDeltaQuantizer(SeededQuantizer):
     with quantized feedback, only the error of the outputs has a gradient to the learned resolution;
     the error that is fed back has none.
 
-    NaN or infinity passes through at its step. In `sequence` it makes the last error NaN; in a loop
-    over `step` all later outputs are NaN too.
+    NaN or infinity passes through at its step and leaves the error as it is, in `step` and in
+    `sequence`.
 
     Example:
 
@@ -110,12 +110,12 @@ class SigmaDeltaQuantizer(SeededQuantizer):
         return _fixed_point.floor_with(state, levels)
 
     def round_sequence(self, levels, state, mask=None):
-        whole, added, nothing = _fixed_point.split(levels)
+        whole, added = _fixed_point.split(levels)
         first = _fixed_point.to_grid(state)
         errors = _fixed_point.errors_after(added, first)
         last = ops.concatenate([first, errors[:, -1:]], axis=1)[:, -1]  # `first` if no steps
         counts = whole + ops.cast(errors < added, "float32")
-        return counts, _fixed_point.from_grid(last) + nothing
+        return counts, _fixed_point.from_grid(last)
 
     def get_config(self):
         return {**super().get_config(), "initial_error": self.initial_error}

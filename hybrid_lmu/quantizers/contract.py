@@ -285,7 +285,7 @@ class Quantizer(keras.layers.Layer):
 
         Returns:
             ``(y, error)``: the outputs, and the state after the last step, as a loop over `step`
-            gives them for finite inputs. `SigmaDeltaQuantizer` says what NaN and infinity give.
+            gives them. NaN or infinity passes through at its step.
         """
         a = self.activity(x)
         if not self.spiking:

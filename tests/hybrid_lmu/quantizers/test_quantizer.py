@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 from keras import ops
 
 from hybrid_lmu import HybridLMU, SigmaDelta, SigmaDeltaQuantizer
+from hybrid_lmu.quantizers import RoundingQuantizer, StochasticQuantizer
 
 to_numpy = ops.convert_to_numpy
 
@@ -195,15 +196,20 @@ def test_bad_inputs():
         keras.Sequential([keras.Input((4, 2)), SigmaDelta(stateful=True)])
 
 
-def test_nan_is_passed_on_and_stays():
-    x = np.zeros((1, 4, 1), "float32")
-    x[0, 1] = np.nan
-    quantizer = quantizer_for(1, resolution=2.0)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", [SigmaDeltaQuantizer, RoundingQuantizer, StochasticQuantizer])
+def test_what_is_not_finite_comes_out_at_its_step_and_changes_no_other(kind, bad):
+    x = np.random.default_rng(0).normal(size=(1, 6, 1)).astype("float32")
+    x[0, 3] = bad
+    quantizer = kind(resolution=2.0)
+    quantizer.build((None, 1))
     error = quantizer.get_initial_error((1, 1))
     y, after = quantizer.sequence(ops.convert_to_tensor(x), error)
-    assert np.isnan(to_numpy(y)[0, 1, 0]) and np.isnan(to_numpy(after)).all()
-    y, after = loop(quantizer, x, error)
-    assert np.isnan(y[0, 1:]).all() and np.isnan(after).all()
+    looped, after_loop = loop(quantizer, x, error)
+    np.testing.assert_array_equal(to_numpy(y), looped)
+    np.testing.assert_array_equal(to_numpy(after), after_loop)
+    assert np.isfinite(looped[0, :, 0]).tolist() == [True] * 3 + [False] + [True] * 2
+    np.testing.assert_array_equal(looped[0, 3, 0], bad)
 
 
 def test_a_gain_gives_neurons_of_different_size_one_resolution():
