@@ -13,6 +13,7 @@ from training.config import (
     MODELS,
     PARTS,
     RunConfig,
+    check_used,
     make_config,
     models_of,
 )
@@ -105,7 +106,9 @@ def make_configs(options: argparse.Namespace) -> list[RunConfig]:
     seeds = dict.fromkeys(seed for group in options.seeds for seed in group)
     apart = ("task", "model", "seeds", "backend", "out", "data_dir", "resume", "overwrite")
     rest = {key: value for key, value in vars(options).items() if key not in apart}
-    return [make_config(options.task, model, seed, **rest) for model in models for seed in seeds]
+    configs = [make_config(options.task, model, seed, **rest) for model in models for seed in seeds]
+    check_used(configs, [name for name, value in rest.items() if value is not None])
+    return configs
 
 
 def _train_all(configs, options):

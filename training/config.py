@@ -6,7 +6,7 @@ An option is one field of one part (`Experiment`, `Network`, `Fit`, `Quantizatio
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from training._options import Options, integer, one_of, option, positive, probability, share, switch
 from training.tasks import FOLD_TASKS, FOLDS, TASK_NAMES, TASKS
@@ -254,6 +254,7 @@ class RunConfig(Machine, LowBit, Budget, Quantization, Fit, Network, Experiment)
         return dataclasses.asdict(self)
 
 
+_LOW_BIT = tuple(f.name for f in dataclasses.fields(LowBit) if f.name != "weights")
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(RunConfig)}
 
 
@@ -287,6 +288,40 @@ def make_config(
             merged.pop("power_of_two", None)
     merged.update({key: value for key, value in options.items() if value is not None})
     return RunConfig(task=task, model=model, seed=seed, **merged)
+
+
+# Options that only some models have, and those that a budget of bits takes the place of.
+_RESOLUTIONS = ("start_resolution", "memory_resolution", "hidden_resolution")
+_BITS = ("bit_budget", "memory_bits", "hidden_bits", "start_bits")
+_OF_MODELS = {
+    **dict.fromkeys(("order", "theta", "memory_d"), (*HYBRID_LMUS, "lmu")),
+    **dict.fromkeys(("memory_resolution", "memory_unit", "memory_limit"), HYBRID_LMUS),
+    **dict.fromkeys((*_RESOLUTIONS[::2], *_BITS, "hidden_limit", "rounding"), HYBRID_MODELS),
+}
+
+
+def check_used(configs: Sequence[RunConfig], given: Iterable[str]) -> None:
+    """Raise ValueError for an option that was given and that none of the runs uses.
+
+    Args:
+        configs: the runs.
+        given: names of the options that were given, in place of those of the recipes.
+    """
+    for name in given:
+        why = None
+        if not any(config.model in _OF_MODELS.get(name, MODELS) for config in configs):
+            why = f"is for the models {', '.join(_OF_MODELS[name])}"
+        elif name == "parameters" and all(config.units for config in configs):
+            why = "gives the number of units, and not together with `units`"
+        elif name in _RESOLUTIONS and all(config.budgeted for config in configs):
+            why = "is found by a budget of bits, and not given together with one"
+        elif name == "start_bits" and not any(config.budgeted for config in configs):
+            why = "needs `bit_budget`, or `memory_bits` and `hidden_bits`"
+        elif name in _LOW_BIT and all(config.weights == "full" for config in configs):
+            why = "needs `weights` of few bits"
+        if why:
+            models = ", ".join(dict.fromkeys(config.model for config in configs))
+            raise ValueError(f"`{name}` {why}; received it for: {models}")
 
 
 def models_of(task: str) -> tuple[str, ...]:

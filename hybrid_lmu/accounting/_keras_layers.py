@@ -108,6 +108,12 @@ def is_known_layer(layer: keras.layers.Layer) -> bool:
 
 def check_known(layer: keras.layers.Layer) -> None:
     """Raise ValueError if a layer has weights of its own and its products are not known."""
+    if getattr(layer, "lora_enabled", False):
+        raise ValueError(
+            f"The products of layer {layer.name!r} ({type(layer).__name__}) are not known while "
+            "LoRA is enabled: its kernel is a sum. Save the model and load it, which "
+            f"merges both, or leave it out of the report with `skip=({layer.name!r},)`."
+        )
     if is_known_layer(layer):
         for cell in _cells(layer):
             cell_products(cell)

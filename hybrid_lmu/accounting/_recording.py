@@ -81,6 +81,7 @@ class Recording:
         self.skip = skip
         self.lock = threading.RLock()
         self._config = self._copy = self._probe = None
+        self._unknown: dict[str, str] = {}
         self.not_counted: dict[str, str] = {}
         self.steps = 1
 
@@ -93,14 +94,19 @@ class Recording:
     def state_entries(self) -> int:
         return self._probe.tape.state_entries
 
-    def run(self, x: Any, batch_size: int) -> Iterator[tuple[int, list, list]]:
-        """Yield ``(samples, items, arrays)`` for each batch: arrays is a dictionary per item."""
+    def run(
+        self, x: Any, batch_size: int, products: bool = False
+    ) -> Iterator[tuple[int, list, list]]:
+        """Yield ``(samples, items, arrays)`` for each batch: arrays is a dictionary per item.
+
+        With `products`, a layer with weights whose products are not known is a ValueError.
+        """
         with self.lock:
             self.steps, shapes = 1, None
             for batch in batches(x, batch_size):
                 found = self._shapes_that_matter(batch)
                 if found != shapes:
-                    self._prepare(batch, found)
+                    self._prepare(batch, found, products)
                     shapes = found
                 arrays = self._probe.predict_on_batch(batch)
                 items = self._probe.tape.items
@@ -117,16 +123,19 @@ class Recording:
             return ()
         return tuple(array.shape[1:] for array in keras.tree.flatten(batch))
 
-    def _prepare(self, batch, shapes):
+    def _prepare(self, batch, shapes, products):
         model = self._model()
         if not model.built:
             model(batch, training=False)
         config = _configuration(model, shapes)
         if self._probe is None or config != self._config:
+            self._config = self._probe = None
             self._check(model)
+            self._check_products(products)
             self._copy = ModelCopy(model, batch, self._is_opaque, self.skip)
-            self._probe = _Probe(self._copy, self.skip)
+            self._probe = _Probe(self._copy, (*self.skip, *self._unknown))
             self._config = config
+        self._check_products(products)
         self._copy.refresh(model)
         self.not_counted = {**self._reasons}
 
@@ -141,8 +150,8 @@ class Recording:
         )
 
     def _check(self, model):
-        """Raise ValueError for unknown layers with weights; note what is left out."""
-        self._reasons, names = {}, set()
+        """Note what is left out, and an error for each unknown layer with weights."""
+        self._reasons, self._unknown, names = {}, {}, set()
         self._walk(model, "", set(), names)
         missing = [name for name in self.skip if name not in names]
         if missing:
@@ -161,16 +170,16 @@ class Recording:
         if not isinstance(layer, keras.Model):
             reason = reason_not_counted(layer)
             if is_known_layer(layer) and reason is None:
-                check_known(layer)
+                self._note_unknown(layer)
                 return
             if reason is None and not sublayers(layer):
-                check_known(layer)
+                self._note_unknown(layer)
                 reason = None if without_products(layer) else _UNKNOWN
             if reason is not None:
                 self._reasons[path] = reason
             if reason is not None or not sublayers(layer):
                 return
-            check_known(layer)
+            self._note_unknown(layer)
         for child in sublayers(layer):
             self._walk(child, f"{path}/{child.name}" if path else child.name, seen, names)
         for operation in _operations(layer):
@@ -179,6 +188,16 @@ class Recording:
             if reason is not None:
                 name = f"{path}/{operation.name}" if path else operation.name
                 self._reasons[name] = "skipped" if operation.name in self.skip else reason
+
+    def _note_unknown(self, layer):
+        try:
+            check_known(layer)
+        except ValueError as e:
+            self._unknown[layer.name] = str(e)
+
+    def _check_products(self, needed):
+        for message in self._unknown.values() if needed else ():
+            raise ValueError(message)
 
     def _by_item(self, items, arrays):
         result = [{} for _ in items]

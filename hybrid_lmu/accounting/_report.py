@@ -81,7 +81,7 @@ def activity_report(model, x, batch_size=32, skip=()):
     recording = recording_of(model, skip)
     samples, totals = 0, {}
     with recording.lock:  # until the report is made: the next one may use the same recording
-        for size, items, arrays in recording.run(x, batch_size):
+        for size, items, arrays in recording.run(x, batch_size, products=True):
             samples += size
             for index, (item, recorded) in enumerate(zip(items, arrays, strict=True)):
                 if index not in totals:

@@ -25,6 +25,7 @@ from hybrid_lmu.cells.contract import (
     zeros,
 )
 from hybrid_lmu.quantizers._sigma_delta import SigmaDeltaQuantizer
+from hybrid_lmu.quantizers.contract import check_quantizer, own_quantizer
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -91,6 +92,7 @@ class HybridCell(Cell):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        check_quantizer("quantizer", quantizer)
         if not isinstance(cell, keras.layers.Layer):
             raise ValueError(f"`cell` must be a Keras cell or layer; received: {cell!r}")
         self.cell = cell
@@ -105,9 +107,14 @@ class HybridCell(Cell):
             initial_error=(initial_error, "uniform"),
             seed=(seed, None),
         )
+        if isinstance(cell, keras.layers.RNN):
+            raise ValueError(
+                "`cell` must be a cell, such as keras.layers.LSTMCell(4), or a feed-forward layer; "
+                f"received the recurrent layer {cell.name!r} ({type(cell).__name__})."
+            )
         self._given_quantizer = quantizer is not None
         self.names_of_parts = {}  # {attribute: name in paths}, for a part that has another there
-        self.quantizer = quantizer or SigmaDeltaQuantizer(
+        self.quantizer = own_quantizer("quantizer", quantizer) or SigmaDeltaQuantizer(
             resolution=resolution,
             initial_error=initial_error,
             seed=seed,
@@ -120,7 +127,9 @@ class HybridCell(Cell):
         if not all(isinstance(size, int) for size in inner):
             raise ValueError(
                 f"`{cell.name}` ({type(cell).__name__}) has nested states; expected sizes, "
-                f"received {inner}. In a StackedRNNCells, wrap each cell by itself."
+                f"received {inner}. Cells of several states cannot be stacked inside a HybridCell "
+                "or an LMU; put a layer for each, such as HybridRNN(HybridCell(LSTMCell(4))), one "
+                "after the other."
             )
         if output_state is not None and not -1 <= output_state < len(inner):
             raise ValueError(

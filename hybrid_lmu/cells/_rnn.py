@@ -165,7 +165,18 @@ class HybridRNN(CarriedState, keras.layers.RNN):
     def _check_state_count(self, states):
         if states is not None:
             sizes = [f"[batch, {size}]" for size in self.state_size]
-            check_state_count(self, as_list(states), sizes)
+            states = as_list(states)
+            check_state_count(self, states, sizes)
+            shapes = [tuple(getattr(state, "shape", ())) for state in states]
+            if any(
+                len(shape) != 2 or shape[-1] not in (None, size)
+                for shape, size in zip(shapes, self.state_size, strict=True)
+                if isinstance(size, int)
+            ):
+                raise ValueError(
+                    f"`{self.name}` expects an `initial_state` of shapes {', '.join(sizes)}; "
+                    f"received shapes {shapes}."
+                )
 
     def reset_state(self):
         if self.states is not None:

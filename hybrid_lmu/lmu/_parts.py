@@ -10,6 +10,7 @@ from hybrid_lmu._internal.checks import check_no_hidden_cell, check_no_other, ch
 from hybrid_lmu._internal.dropout import SequenceDropout
 from hybrid_lmu.cells._hybrid_cell import HybridCell
 from hybrid_lmu.quantizers._sigma_delta import SigmaDeltaQuantizer
+from hybrid_lmu.quantizers.contract import check_quantizer, own_quantizer
 
 # Dropout has a seed of its own. With the seed of the diffusion errors, a unit would be dropped
 # depending on its diffusion error.
@@ -22,8 +23,10 @@ def check_quantizers(
     """Return the parts ("memory", "hidden") whose quantizer is given.
 
     Raises:
-        ValueError: if a quantizer and a resolution are given for the same part.
+        ValueError: if a quantizer is none, or is given together with a resolution for its part.
     """
+    check_quantizer("memory_quantizer", memory_quantizer)
+    check_quantizer("hidden_quantizer", hidden_quantizer)
     check_no_other(
         "memory_quantizer", memory_quantizer, memory_resolution=(memory_resolution, None)
     )
@@ -36,7 +39,7 @@ def check_quantizers(
 
 def make_memory_quantizer(quantizer, resolution, initial_error, seed) -> keras.layers.Layer:
     """Return the quantizer of the memory: the given one, or a sigma-delta quantizer."""
-    return quantizer or SigmaDeltaQuantizer(
+    return own_quantizer("memory_quantizer", quantizer) or SigmaDeltaQuantizer(
         resolution=resolution,
         initial_error=initial_error,
         seed=seed,
@@ -56,6 +59,12 @@ def make_hidden(hidden_cell, quantizer, resolution, initial_error, seed, dtype) 
         seed: the seed of the LMU; an integer or None.
         dtype: the compute dtype.
     """
+    if isinstance(hidden_cell, keras.layers.RNN):
+        raise ValueError(
+            "`hidden_cell` must be a cell, such as keras.layers.LSTMCell(4), or a feed-forward "
+            f"layer; received the recurrent layer {hidden_cell.name!r} "
+            f"({type(hidden_cell).__name__})."
+        )
     if quantizer is None:
         # Memory and hidden cell draw different diffusion errors.
         own_seed = None if seed is None else seed + 1

@@ -12,7 +12,7 @@ from hybrid_lmu._internal.checks import check_floating, check_no_other, check_ra
 from hybrid_lmu.cells.contract import Activity, Products, Signal, resolution_of
 from hybrid_lmu.layers._stateful_activation import StatefulActivation
 from hybrid_lmu.quantizers._sigma_delta import SigmaDeltaQuantizer
-from hybrid_lmu.quantizers.contract import Quantizer
+from hybrid_lmu.quantizers.contract import Quantizer, check_quantizer, own_quantizer
 
 
 @keras.saving.register_keras_serializable(package="hybrid_lmu")
@@ -73,6 +73,7 @@ class SigmaDelta(StatefulActivation):
         **kwargs,
     ):
         super().__init__(return_state, stateful, **kwargs)
+        check_quantizer("quantizer", quantizer)
         check_no_other(
             "quantizer",
             quantizer,
@@ -82,13 +83,14 @@ class SigmaDelta(StatefulActivation):
             seed=(seed, None),
         )
         self._quantizer_is_given = quantizer is not None
-        self.quantizer = quantizer or SigmaDeltaQuantizer(
+        self.quantizer = own_quantizer("quantizer", quantizer) or SigmaDeltaQuantizer(
             activation, resolution, initial_error, seed, dtype="float32", name="quantizer"
         )
 
     def build(self, input_shape):
         self.check_shape(input_shape)
         self.quantizer.build(input_shape)
+        self._neurons = input_shape[-1]
         if self.stateful and self.quantizer.spiking:
             self.add_states(input_shape)
 
@@ -116,6 +118,11 @@ class SigmaDelta(StatefulActivation):
         return outputs, [error]
 
     def check_shape(self, shape, initial_state=None):
+        if self.built and self.quantizer.per_neuron and shape[-1] not in (None, self._neurons):
+            raise ValueError(
+                f"`{self.name}` was built for {self._neurons} neurons, each with numbers of its "
+                f"own; received inputs of shape {tuple(shape)}."
+            )
         if len(shape) != 2:
             check_rank(self, shape, 3, "[batch, time, features...]", at_least=True)
         elif (

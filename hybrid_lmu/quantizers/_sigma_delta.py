@@ -96,6 +96,19 @@ class SigmaDeltaQuantizer(SeededQuantizer):
         self.initial_error = initial_error
 
     @property
+    def per_neuron(self):
+        return super().per_neuron or isinstance(self.initial_error, list)
+
+    def build(self, input_shape):
+        errors = self.initial_error
+        if isinstance(errors, list) and len(errors) != input_shape[-1]:
+            raise ValueError(
+                f"`initial_error` must be a number or have one entry per neuron, {input_shape[-1]} "
+                f"for inputs of shape {tuple(input_shape)}; received {len(errors)} entries."
+            )
+        super().build(input_shape)
+
+    @property
     def stationary(self):
         return not self.spiking or self.initial_error == "uniform"
 

@@ -31,6 +31,7 @@ A subclass may define more:
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,7 +42,35 @@ from keras import ops
 from hybrid_lmu._internal.checks import check_positive_array
 from hybrid_lmu._internal.gradients import straight_through
 
+_owned: weakref.WeakSet = weakref.WeakSet()
 _OLD_FACTOR_KEY = "log_gain"  # in files of versions up to 0.1
+
+
+def check_quantizer(name: str, quantizer: Any) -> None:
+    """Raise ValueError unless an argument is a quantizer or None."""
+    if quantizer is not None and not isinstance(quantizer, Quantizer):
+        raise ValueError(
+            f"`{name}` must be a quantizer such as hybrid_lmu.SigmaDeltaQuantizer(resolution=4.0) "
+            f"(an object, not a layer or a class), or None; received: {quantizer!r}"
+        )
+
+
+def own_quantizer(name: str, quantizer: Any) -> Quantizer | None:
+    """Return a given quantizer for one owner: the object, or a copy if it has an owner already.
+
+    One object may so be given to several layers, or to memory and hidden cell of an LMU. A copy
+    starts from the arguments of the quantizer; resolutions and draws are each owner's own.
+
+    Raises:
+        ValueError: if it is neither a quantizer nor None.
+    """
+    check_quantizer(name, quantizer)
+    if quantizer is None:
+        return None
+    if quantizer in _owned or quantizer.built:
+        quantizer = type(quantizer).from_config(quantizer.get_config())
+    _owned.add(quantizer)
+    return quantizer
 
 
 class Quantizer(keras.layers.Layer):
@@ -70,7 +99,8 @@ class Quantizer(keras.layers.Layer):
     state. The gradient to `log_factor` is ``dy/dg = -(y - f(x))``, because the rounding error is
     inversely proportional to the resolution.
 
-    The state is float32 whatever the dtype policy.
+    The state is float32 whatever the dtype policy. A quantizer that is given to a second owner is
+    copied, as it starts from its arguments, and each owner has resolutions of its own.
 
     Raises:
         ValueError: if `resolution`, `limit` or `gain` is not finite and positive, or has the wrong
@@ -186,6 +216,12 @@ class Quantizer(keras.layers.Layer):
             return self.resolution_variable
         factor = ops.exp(ops.stop_gradient(ops.convert_to_tensor(self.log_factor)))
         return self.resolution_variable * factor
+
+    @property
+    def per_neuron(self) -> bool:
+        """Whether neurons have numbers of their own, so that there can be no others."""
+        given = (self.initial_resolution, self.limit, self.gain)
+        return self.learn_resolution or any(one is not None and one.ndim for one in given)
 
     def resolutions(self) -> np.ndarray | None:
         """Return the present ``w`` as a NumPy array: one number, or one per neuron.

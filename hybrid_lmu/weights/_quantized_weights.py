@@ -40,7 +40,8 @@ class QuantizedWeights(keras.layers.Wrapper):
         exempt: shell patterns; a weight stays at full precision if one matches its path within the
             layer, a part of that, or its end, such as ``"hidden"`` or ``"lmu_cell/kernel"``.
 
-    Biases stay at full precision. Arguments of the call, output and states are those of the layer.
+    Biases stay at full precision. ``model.quantize("int8")`` leaves the layer as it is, and LoRA
+    inside it is an error. Arguments of the call, output and states are those of the layer.
 
     Example:
 
@@ -52,8 +53,9 @@ class QuantizedWeights(keras.layers.Wrapper):
 
     Raises:
         ValueError: if neither rule is given, `layer` is a cell, a model, a layer of several inputs
-            or one of these wrappers; when it is built, if no weight of it is quantized, a pattern
-            of `exempt` matches none, or a rule does not fit a kernel.
+            or one of these wrappers, or has LoRA or kernels that Keras quantizes; when it is built,
+            if no weight of it is quantized, a pattern of `exempt` matches none, or a rule does not
+            fit a kernel.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class QuantizedWeights(keras.layers.Wrapper):
                 f"sequence: expected `QuantizedWeights(keras.layers.RNN(cell), ...)` or the like, "
                 f"received the cell `{layer.name}` ({type(layer).__name__})."
             )
+        _check_not_transformed(layer)
         given = {"kernel_quantizer": kernel_quantizer, "recurrent_quantizer": recurrent_quantizer}
         for name, rule in given.items():
             if rule is not None and not isinstance(rule, WeightQuantizer):
@@ -144,6 +147,8 @@ class QuantizedWeights(keras.layers.Wrapper):
         states = [v for v in keras.tree.flatten(states) if isinstance(v, keras.Variable)]
         own = {id(v): v for v in [*self.layer.variables, *states]}
         set_untracked(self, "_inner_variables", list(own.values()))
+        for one in all_layers(self.layer):
+            _keep_as_it_is(one, self.name)
         self.prepare()
 
     def _rule_of(self, variable):
@@ -288,6 +293,42 @@ def check_axes(rule, variable, layer):
             f"{tuple(variable.shape)} of a {name}. Use SumOfSigmoids or a number as scale, or "
             "leave it out by `exempt`."
         )
+
+
+def _check_not_transformed(layer):
+    """Raise ValueError for LoRA, and for kernels that Keras has quantized or is told to."""
+    for one in all_layers(layer):
+        lora = getattr(one, "lora_enabled", False) or getattr(one, "lora_rank", None)
+        mode = getattr(one, "quantization_mode", None)
+        if lora or mode:
+            raise ValueError(
+                "`layer` must have plain kernels, which the rules quantize; received "
+                f"{one.name!r} ({type(one).__name__}) with "
+                f"{'LoRA' if lora else f'quantization mode {mode!r} of Keras'}."
+            )
+
+
+def _keep_as_it_is(layer, name):
+    """Refuse Keras's own transformations of the latent kernels, which would replace the rules.
+
+    `keras.Model.quantize` takes a NotImplementedError for a warning, and quantizes other layers.
+    """
+
+    def quantize(*args, **kwargs):
+        raise NotImplementedError(
+            f"Layer {layer.name!r} stays as it is: `QuantizedWeights` {name!r} quantizes its "
+            "kernels already."
+        )
+
+    def enable_lora(*args, **kwargs):
+        raise ValueError(
+            f"LoRA cannot be enabled in {layer.name!r}: `QuantizedWeights` {name!r} computes with "
+            "kernels of a few levels, and a sum with LoRA's matrices has none."
+        )
+
+    set_untracked(layer, "quantize", quantize)
+    if hasattr(layer, "enable_lora"):
+        set_untracked(layer, "enable_lora", enable_lora)
 
 
 def _number_of_inputs(layer):

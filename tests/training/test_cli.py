@@ -36,6 +36,21 @@ def test_all_models_seed_ranges_and_sizes():
         (["--epochs", "many"], "invalid int value: 'many'"),
         (["--hidden-resolution", "-2"], "`hidden_resolution` must be a finite number > 0"),
         (["--resume", "--overwrite"], "not allowed with argument"),
+        (
+            ["--model", "lstm", "--memory-resolution", "4"],
+            "`memory_resolution` is for the models hybrid-lmu, hybrid-lmu-recurrent",
+        ),
+        (["--model", "gru", "lstm", "--order", "9"], "`order` is for the models hybrid-lmu, "),
+        (
+            ["--units", "10", "--parameters", "1000"],
+            "`parameters` gives the number of units",
+        ),
+        (
+            ["--model", "hybrid-lmu", "--bit-budget", "3", "--memory-resolution", "4"],
+            "`memory_resolution` is found by a budget of bits",
+        ),
+        (["--start-bits", "6"], "`start_bits` needs `bit_budget`"),
+        (["--exempt", "last"], "`exempt` needs `weights` of few bits"),
     ],
 )
 def test_wrong_options_end_with_status_2(arguments, message, capsys):

@@ -192,7 +192,7 @@ def test_hybrid_rnn_keeps_states_exact_and_draws_new_ones(tmp_path):
 
 
 def test_bad_states():
-    with pytest.raises(ValueError, match="has nested states.* wrap each cell by itself"):
+    with pytest.raises(ValueError, match="has nested states.* a layer for each"):
         cells = [keras.layers.GRUCell(2), keras.layers.LSTMCell(2)]
         HybridCell(keras.layers.StackedRNNCells(cells))
     with pytest.raises(ValueError, match="`output_state` must be .*; received: 5"):
