@@ -45,7 +45,8 @@ class HybridLMUCell(Cell):
         theta: length of the remembered window in steps; > 0.
         hidden_cell: a recurrent cell, a feed-forward layer with `units` such as `Dense`, or None:
             the memory is the output.
-        trainable_theta: whether theta is trained. Default False.
+        trainable_theta: whether theta is trained, within the range of
+            `hybrid_lmu.LegendreMemoryCell`. Default False.
         hidden_to_memory: whether ``h_{t-1}`` is part of the input of `kernel`. Default False.
         memory_to_memory: whether ``q_{t-1}`` meets `recurrent_kernel`. Default False.
         input_to_hidden: whether ``x_t`` is part of the input of the hidden cell. Default False.
