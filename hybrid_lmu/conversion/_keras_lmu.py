@@ -82,7 +82,8 @@ def _arguments(layer, build):
         given["trainable_theta"] = False  # the matrices are those of the present theta
     given.update(build.lmu_quantizers(layer, layer.memory_d * layer.order))
     if hidden is None and layer.input_to_hidden:
-        given["input_d"] = layer.kernel.shape[0] if layer.kernel is not None else layer.memory_d
+        kernel = _inside(layer).kernel
+        given["input_d"] = layer.memory_d if kernel is None else kernel.shape[0]
     return given
 
 

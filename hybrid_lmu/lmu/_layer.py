@@ -77,8 +77,7 @@ class HybridLMU(HybridRNN):
             all steps of a sequence. Default 0.
         recurrent_dropout: dropout rate of the input of `recurrent_kernel`, in [0, 1). Default 0.
         return_sequences: whether the output is that of all steps. Default False.
-        input_d: size of ``x_t``. Needed only if `hidden_cell` is None and `input_to_hidden` is
-            True. Default None.
+        input_d: size of ``x_t``, if it should be checked. Default None.
         seed: seed of dropout and of the initial diffusion errors; an integer or None. Default None.
         memory_resolution: levels per unit of activity per step of ``Q_memory``: a number, one
             number per neuron, or None for non-spiking. Default None.
