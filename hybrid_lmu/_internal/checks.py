@@ -24,6 +24,18 @@ def check_floating(layer, inputs):
         )
 
 
+def check_mask(layer, inputs, mask):
+    """Raise ValueError for a mask whose first sizes are known not to be (batch, time)."""
+    if mask is None:
+        return
+    known = zip(inputs.shape[:2], mask.shape, strict=False)
+    if len(mask.shape) < 2 or any(a != b for a, b in known if None not in (a, b)):
+        raise ValueError(
+            f"`{layer.name}` expects a mask of shape (batch, time) = {tuple(inputs.shape[:2])} for "
+            f"inputs of shape {tuple(inputs.shape)}; received shape {tuple(mask.shape)}."
+        )
+
+
 def check_batch_size(layer, shape):
     """Raise ValueError unless the batch size in `shape` is known, as a stateful layer needs."""
     if shape[0] is None:
@@ -87,17 +99,12 @@ def check_rate(name, rate):
     return rate
 
 
-def check_no_hidden_cell(hidden_to_memory, hidden_resolution, input_to_hidden, input_d):
+def check_no_hidden_cell(hidden_to_memory, hidden_resolution):
     """Raise ValueError for what an LMU without a hidden cell cannot have."""
     if hidden_to_memory or hidden_resolution is not None:
         raise ValueError(
             "Without a hidden cell, `hidden_to_memory` must be False and `hidden_resolution` None; "
             f"received hidden_to_memory={hidden_to_memory}, hidden_resolution={hidden_resolution}."
-        )
-    if input_to_hidden and input_d is None:
-        raise ValueError(
-            "`input_d` must be given with `input_to_hidden=True` and `hidden_cell=None`; "
-            "received input_d=None."
         )
 
 

@@ -15,6 +15,7 @@ from hybrid_lmu._internal.copies import copy_layer
 from hybrid_lmu.conversion._replacement import Replacement
 from hybrid_lmu.lmu._cell import HybridLMUCell
 from hybrid_lmu.lmu._layer import HybridLMU
+from hybrid_lmu.memory import legendre
 from hybrid_lmu.memory._discrete_system import DiscreteSystem
 
 # Arguments that have the same name and meaning there and here. Its LMUFeedforward lacks some.
@@ -77,9 +78,12 @@ def _arguments(layer, build):
     given["hidden_cell"] = None if hidden is None else copy_layer(hidden)
     given["theta"] = float(ops.convert_to_numpy(layer.theta))
     given["discretizer"] = discretizer_of(layer)
+    if isinstance(given["discretizer"], DiscreteSystem):
+        given["trainable_theta"] = False  # the matrices are those of the present theta
     given.update(build.lmu_quantizers(layer, layer.memory_d * layer.order))
     if hidden is None and layer.input_to_hidden:
-        given["input_d"] = layer.kernel.shape[0] if layer.kernel is not None else layer.memory_d
+        kernel = _inside(layer).kernel
+        given["input_d"] = layer.memory_d if kernel is None else kernel.shape[0]
     return given
 
 
@@ -87,8 +91,13 @@ def discretizer_of(layer):
     """Return the `discretizer` of a built layer or cell of keras-lmu.
 
     Where keras-lmu computes its matrices once and in float32, the result is a `DiscreteSystem` of
-    these matrices.
+    these matrices. So it is for a theta that is too small for Euler's rule to be stable, which
+    keras-lmu takes; the window is trained no more then.
     """
+    if layer.discretizer == "euler":
+        theta = float(ops.convert_to_numpy(layer.theta))
+        if theta < legendre.smallest_euler_theta(layer.order):
+            return DiscreteSystem(*legendre.discretize(layer.order, theta, "euler"))
     if layer.discretizer != "zoh" or getattr(layer, "trainable_theta", False):
         return layer.discretizer
     inner = getattr(layer, "layer", layer)
@@ -112,5 +121,5 @@ def copy_lmu(source, target) -> None:
     if source.hidden_cell is not None:
         target.hidden_cell.set_weights(source.hidden_cell.get_weights())
     theirs, ours = (getattr(cell, "memory", cell) for cell in (source, target))
-    if getattr(theirs, "trainable_theta", False):
+    if getattr(theirs, "trainable_theta", False) and ours.theta_inv is not None:
         ours.theta_inv.assign(ops.convert_to_numpy(theirs.theta_inv))

@@ -1,8 +1,11 @@
 """EachStep: a layer at every step of a sequence, all steps at once."""
 
+import inspect
+
 import keras
 from keras import ops
 
+from hybrid_lmu._internal.checks import check_mask
 from hybrid_lmu.cells._hybrid_cell import call_layer
 
 
@@ -18,11 +21,12 @@ class EachStep(keras.layers.TimeDistributed):
     Args:
         layer: a layer of one input without a state of its own, such as `Conv2D`.
 
-    Inputs: [batch, time, ...]. A mask [batch, time] goes to the layers after this one.
-    Output: [batch, time, ...].
+    Inputs: [batch, time, ...]. A mask [batch, time, ...] goes to the layers after this one,
+    and as [batch * time, ...] to `layer` if its `call` takes a mask.
+    Output: [batch, time, ...], in the compute dtype of this layer if floating.
 
     Raises:
-        ValueError: for inputs without a time axis.
+        ValueError: for inputs without a time axis, or a mask of other steps.
 
     Example:
 
@@ -32,7 +36,13 @@ class EachStep(keras.layers.TimeDistributed):
     """
 
     def call(self, inputs, training=None, mask=None):
+        check_mask(self, inputs, mask)
         steps, size = ops.shape(inputs)[1], inputs.shape[2:]
+        options = {}
+        if mask is not None and "mask" in inspect.signature(self.layer.call).parameters:
+            options["mask"] = ops.reshape(mask, (-1, *mask.shape[2:]))
         flat = ops.reshape(inputs, (-1, *size))
-        outputs = call_layer(self.layer, flat, training=training)
+        outputs = call_layer(self.layer, flat, training=training, **options)
+        if "float" in keras.backend.standardize_dtype(outputs.dtype):
+            outputs = ops.cast(outputs, self.compute_dtype)
         return ops.reshape(outputs, (-1, steps, *outputs.shape[1:]))

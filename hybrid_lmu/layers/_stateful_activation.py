@@ -6,6 +6,7 @@ from keras import ops
 from hybrid_lmu._internal.checks import (
     check_batch_size,
     check_floating,
+    check_mask,
     check_rank,
     check_state_count,
     check_state_shape,
@@ -79,6 +80,7 @@ class StatefulActivation(CarriedState, keras.layers.Layer):
     def call(self, inputs, initial_state=None, mask=None):
         self.check_shape(inputs.shape, initial_state)
         check_floating(self, inputs)
+        check_mask(self, inputs, mask)
         if self.states is not None:
             inputs = of_batch_size(self, inputs, self.states[0].shape[0])
         outputs, states = self.sequence(inputs, self._start(inputs, initial_state), mask)
@@ -104,12 +106,22 @@ class StatefulActivation(CarriedState, keras.layers.Layer):
         return [ops.reshape(ops.cast(state, self.state_dtype), shape) for state in given]
 
     def compute_output_spec(self, inputs, initial_state=None, mask=None):
-        outputs = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
+        outputs = keras.KerasTensor(self.shape_of_outputs(inputs.shape), dtype=self.compute_dtype)
         if not self.return_state:
             return outputs
         shape = (inputs.shape[0], *inputs.shape[2:])
         states = [keras.KerasTensor(shape, dtype=self.state_dtype) for _ in self.state_names]
         return outputs, *states
+
+    def shape_of_outputs(self, input_shape):
+        """Return the shape of the outputs, without the states."""
+        return tuple(input_shape)
+
+    def compute_output_shape(self, input_shape, initial_state_shape=None):
+        outputs = self.shape_of_outputs(input_shape)
+        if not self.return_state:
+            return outputs
+        return outputs, *[(input_shape[0], *input_shape[2:])] * len(self.state_names)
 
     def carried_states(self):
         return self.states or []

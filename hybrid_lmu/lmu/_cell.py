@@ -45,7 +45,8 @@ class HybridLMUCell(Cell):
         theta: length of the remembered window in steps; > 0.
         hidden_cell: a recurrent cell, a feed-forward layer with `units` such as `Dense`, or None:
             the memory is the output.
-        trainable_theta: whether theta is trained. Default False.
+        trainable_theta: whether theta is trained, within the range of
+            `hybrid_lmu.LegendreMemoryCell`. Default False.
         hidden_to_memory: whether ``h_{t-1}`` is part of the input of `kernel`. Default False.
         memory_to_memory: whether ``q_{t-1}`` meets `recurrent_kernel`. Default False.
         input_to_hidden: whether ``x_t`` is part of the input of the hidden cell. Default False.
@@ -63,8 +64,7 @@ class HybridLMUCell(Cell):
         dropout: dropout rate of the input of `kernel`, in [0, 1). All rates drop the same units at
             all steps of a sequence. Default 0.
         recurrent_dropout: dropout rate of the input of `recurrent_kernel`, in [0, 1). Default 0.
-        input_d: size of ``x_t``. Needed only if `hidden_cell` is None and `input_to_hidden` is
-            True. Default None.
+        input_d: size of ``x_t``, if it should be checked. Default None.
         seed: seed of dropout and of the initial diffusion errors; an integer or None. Default None.
         memory_resolution: levels per unit of activity per step of ``Q_memory``: a number, one
             number per neuron, or None for non-spiking. Default None.
@@ -297,6 +297,9 @@ class HybridLMUCell(Cell):
         self.memory.build((input_shape[0], self.memory_d))
         self.memory_quantizer.build((input_shape[0], self.memory.output_size))
         hidden_d = self.memory.output_size + (input_d if self.input_to_hidden else 0)
+        if self.hidden_cell is None:  # whose size was not known without `input_d`
+            _parts.resize_pass_on(self.hidden, hidden_d)
+            self.output_size = hidden_d
         self.hidden.build((input_shape[0], hidden_d))
 
     def call(self, inputs, states, training=False):

@@ -84,13 +84,19 @@ def make_pass_on(memory_size, hidden_to_memory, quantized, input_to_hidden, inpu
         hidden_to_memory: must be False.
         quantized: the resolution or quantizer of the hidden cell; must be None.
         input_to_hidden: whether ``x_t`` is part of the output.
-        input_d: size of ``x_t``. Needed with `input_to_hidden`.
+        input_d: size of ``x_t``; None if it is not known yet.
 
     Raises:
         ValueError: for arguments that an LMU without a hidden cell cannot have.
     """
-    check_no_hidden_cell(hidden_to_memory, quantized, input_to_hidden, input_d)
-    return PassOn(memory_size + (input_d if input_to_hidden else 0), name="memory_output")
+    check_no_hidden_cell(hidden_to_memory, quantized)
+    return PassOn(memory_size + (input_to_hidden and input_d or 0), name="memory_output")
+
+
+def resize_pass_on(hidden: HybridCell, size: int) -> None:
+    """Give a hidden cell of `make_pass_on`, which has one state and no weights, its size."""
+    hidden.cell.units = hidden.output_size = size
+    hidden.state_size = [size]
 
 
 def make_dropout(seed: int | None, **rates: float) -> tuple[Any, list[SequenceDropout]]:

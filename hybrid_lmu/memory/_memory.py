@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import numbers
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +17,7 @@ from hybrid_lmu.cells.contract import INPUT, Cell, Product, Products, Signal, on
 from hybrid_lmu.memory import _chunks as chunks
 from hybrid_lmu.memory import legendre
 from hybrid_lmu.memory._discrete_system import DiscreteSystem, check_discretizer
+from hybrid_lmu.memory._theta import InRange, check_theta, inverse_range
 
 _LONGEST_RESPONSE = 4096
 _ORDER_OF_PREFIX_SUMS = 1024  # below, a product with the dense matrix is faster (measured on CPU)
@@ -34,8 +34,9 @@ class LegendreMemoryCell(Cell):
         discretizer: ``"zoh"``, ``"euler"`` or ``"bilinear"`` (see
             `hybrid_lmu.memory.legendre.discretize`), or a `hybrid_lmu.DiscreteSystem`. Default
             ``"zoh"``.
-        trainable_theta: whether theta is trained, as the weight `theta_inv` = 1 / theta. Default
-            False.
+        trainable_theta: whether theta is trained, as the weight `theta_inv` = 1 / theta. It then
+            stays between a 16th of the first theta and 16 times it, and with Euler's rule not
+            below its bound of stability. Default False.
 
     Inputs: ``u_t``, [batch, memory_d]. State and output: ``m_t``, [batch, memory_d * order],
     float32, the memory of the first input first.
@@ -63,17 +64,22 @@ class LegendreMemoryCell(Cell):
         self.order = check_positive_integer("order", order)
         self.memory_d = check_positive_integer("memory_d", memory_d)
         self.discretizer = check_discretizer(discretizer, self.order, trainable_theta)
-        self.initial_theta = _check_theta(theta, self.order, discretizer)
+        self.initial_theta = check_theta(theta, self.order, discretizer)
         self.trainable_theta = trainable_theta
         self.state_size = self.output_size = self.memory_d * self.order
         self.theta_inv = None
+        self._theta_range = InRange(*inverse_range(self.initial_theta, self.order, discretizer))
 
     @property
     def theta(self):
         """The present theta in steps: the trained one if `trainable_theta`."""
         if self.theta_inv is None:
             return self.initial_theta
-        return float(1.0 / ops.convert_to_numpy(self.theta_inv))
+        return float(1.0 / ops.convert_to_numpy(self._bounded_theta_inv()))
+
+    def _bounded_theta_inv(self):
+        # The constraint acts on the steps of an optimizer, not on values that a user assigns.
+        return self._theta_range(ops.convert_to_tensor(self.theta_inv))
 
     def build(self, input_shape):
         if input_shape[-1] != self.memory_d:
@@ -86,7 +92,7 @@ class LegendreMemoryCell(Cell):
                 name="theta_inv",
                 shape=(),
                 initializer=keras.initializers.Constant(1.0 / self.initial_theta),
-                constraint=keras.constraints.NonNeg(),
+                constraint=self._theta_range,
                 autocast=False,
             )
 
@@ -113,7 +119,8 @@ class LegendreMemoryCell(Cell):
         i = np.arange(self.order)
         scale = ops.convert_to_tensor(2.0 * i + 1.0, dtype=memory.dtype)
         sign = ops.convert_to_tensor((-1.0) ** i, dtype=memory.dtype)
-        theta_inv = 1.0 / self.initial_theta if self.theta_inv is None else self.theta_inv
+        trained = self.theta_inv is not None
+        theta_inv = self._bounded_theta_inv() if trained else 1.0 / self.initial_theta
         p, r = ops.cumsum(memory, axis=-1), ops.cumsum(memory * sign, axis=-1)
         change = scale * (p - p[:, -1:] - sign * (r - u))
         return memory + change * ops.cast(theta_inv, memory.dtype)
@@ -124,7 +131,7 @@ class LegendreMemoryCell(Cell):
             pair = legendre.discretize(self.order, self.initial_theta, self.discretizer)
             return tuple(ops.convert_to_tensor(x, dtype=dtype) for x in pair)
         a, b = (ops.convert_to_tensor(x, dtype) for x in legendre.legendre_system(self.order))
-        theta_inv = ops.cast(self.theta_inv, dtype)
+        theta_inv = ops.cast(self._bounded_theta_inv(), dtype)
         a, b = a * theta_inv, b * theta_inv
         identity = ops.eye(self.order, dtype=dtype)
         if self.discretizer == "euler":
@@ -138,7 +145,7 @@ class LegendreMemoryCell(Cell):
         return identity + change[: self.order, : self.order], change[: self.order, self.order]
 
     def _squarings(self):
-        """Enough halvings of the exponent for its Taylor series, down to a quarter of theta."""
+        """Enough halvings of the exponent for its Taylor series, down to a 16th of theta."""
         a, b = legendre.legendre_system(self.order)
         norm = np.abs(np.column_stack([a, b])).sum(axis=0).max() / self.initial_theta
         return max(0, int(np.ceil(np.log2(norm)))) + 4
@@ -370,20 +377,6 @@ class LegendreMemory(HybridRNN):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**config)
-
-
-def _check_theta(theta, order, discretizer):
-    if not isinstance(theta, numbers.Real) or not np.isfinite(theta) or theta <= 0:
-        raise ValueError(f"`theta` must be a finite number of steps > 0; received: {theta!r}")
-    if discretizer == "euler":
-        smallest = legendre.smallest_euler_theta(order)
-        if theta < smallest:
-            raise ValueError(
-                f"`theta` is too small for discretizer='euler': order {order} needs theta >= "
-                f"{smallest:.6g} to be stable; received: {theta!r}. Use 'zoh' or 'bilinear', "
-                "which are stable for any theta."
-            )
-    return float(theta)
 
 
 def _expm1(matrix, squarings):

@@ -239,13 +239,9 @@ class SpikingLayer(StatefulActivation):
     def compute_mask(self, inputs, previous_mask=None):
         return previous_mask if self.return_sequences else None
 
-    def compute_output_spec(self, inputs, initial_state=None, mask=None):
-        spec = super().compute_output_spec(inputs, initial_state, mask)
-        if self.return_sequences:
-            return spec
-        outputs, *states = spec if self.return_state else [spec]
-        outputs = keras.KerasTensor((inputs.shape[0], *inputs.shape[2:]), dtype=outputs.dtype)
-        return (outputs, *states) if self.return_state else outputs
+    def shape_of_outputs(self, input_shape):
+        input_shape = tuple(input_shape)
+        return input_shape if self.return_sequences else (input_shape[0], *input_shape[2:])
 
     def get_config(self):
         return {

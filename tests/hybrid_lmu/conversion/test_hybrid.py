@@ -97,6 +97,16 @@ def test_without_resolutions_it_is_the_network(name):
     assert len(plain.trainable_weights) == len(model.trainable_weights)
 
 
+@pytest.mark.parametrize("trainable_theta", [False, True])
+def test_keras_lmu_below_the_bound_of_eulers_rule_is_reproduced(trainable_theta):
+    options = dict(discretizer="euler", trainable_theta=trainable_theta)
+    lmu = keras_lmu().LMU(1, 32, 128.0, layers.SimpleRNNCell(5), **options)
+    model = keras.Sequential([keras.Input((20, 3)), lmu])
+    expected, found = of(model(X)), to_hybrid(model)
+    np.testing.assert_allclose(of(found(X)), expected, rtol=0, atol=2e-4)
+    assert isinstance(found.layers[-1].discretizer, DiscreteSystem)
+
+
 @pytest.mark.parametrize("recurrent", [False, True])
 @pytest.mark.slow
 def test_keras_lmu_of_high_order_is_reproduced_with_its_matrices(recurrent, tmp_path):

@@ -296,7 +296,6 @@ def test_signals_are_what_the_weights_see():
     "arguments, message",
     [
         ({"hidden": None}, "Without a hidden cell"),
-        ({"hidden": None, "hidden_resolution": None, "input_to_hidden": True}, "`input_d` must be"),
         ({"memory_feedback": "none"}, "`memory_feedback` must be one of 'exact', 'quantized'"),
         ({"dropout": 1.0}, r"`dropout` must be in \[0, 1\); received: 1.0"),
         ({"memory_resolution": -1}, "`resolution` must be a finite number > 0"),

@@ -127,6 +127,22 @@ def test_theta_is_learned():
     assert abs(layer.theta - 24.0) < 1.0
 
 
+@pytest.mark.parametrize("discretizer", ["zoh", "euler", "bilinear"])
+def test_a_trained_theta_stays_where_the_memory_is_stable(discretizer):
+    u = np.random.default_rng(0).normal(size=(1, 80, 1)).astype("float32")
+    smallest = {"euler": legendre.smallest_euler_theta(8)}.get(discretizer, 100.0 / 16)
+    layer = LegendreMemory(8, 100.0, discretizer=discretizer, trainable_theta=True)
+    layer(u)
+    inverse = layer.cell.theta_inv
+    for moved, kept in ((1.0, smallest), (np.inf, 1600.0), (90.0, 90.0)):
+        inverse.assign(1 / moved)
+        assert layer.theta == pytest.approx(kept)
+        whole, steps = to_numpy(layer(u)), to_numpy(layer.cell.transition()[0])
+        assert np.abs(np.linalg.eigvals(steps)).max() < 1 + 1e-4
+        assert np.abs(whole).max() < 100
+        assert to_numpy(inverse.constraint(inverse)) == pytest.approx(1 / kept)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -134,6 +150,7 @@ def test_theta_is_learned():
         ({"order": 2.5, "theta": 4}, "`order` must be an integer >= 1; received: 2.5"),
         ({"order": 2, "theta": 0}, "`theta` must be a finite number of steps > 0; received: 0"),
         ({"order": 2, "theta": float("nan")}, "`theta` must be a finite number"),
+        ({"order": 2, "theta": True}, "`theta` must be a finite number .*; received: True"),
         ({"order": 2, "theta": 4, "memory_d": -1}, "`memory_d` must be an integer >= 1"),
         ({"order": 2, "theta": 4, "discretizer": "tustin"}, "must be one of 'zoh', 'euler', 'bil"),
         ({"order": 20, "theta": 40, "discretizer": "euler"}, "needs theta >= 87.86"),
