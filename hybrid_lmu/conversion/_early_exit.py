@@ -65,7 +65,10 @@ def early_exit(
             error of a rate is at most of the order of 1/t. The margin of the sums therefore says by
             how many such errors the first class leads, and needs fewer steps for the same accuracy
             on MNIST.
-        first: the first step at which a sample may leave; >= 1. Default 1.
+        first: the first step at which a sample may leave; >= 1. Default 1. A network with biases is
+            sure, and wrong, before spikes have arrived, so give more steps there, or let
+            `search_exit` find the rule on validation data (digits, 3 layers, confidence 0.9: 75 %
+            of the classes are right with 1, 98 % with 5).
 
     Raises:
         ValueError: for an argument out of range, or a simulation with more than one output for
