@@ -109,9 +109,8 @@ class AfterAnnealing(keras.callbacks.Callback):
     def set_model(self, model):
         super().set_model(model)
         self.callback.set_model(model)
-        _running[model] = (
-            weakref.WeakSet()
-        )  # Keras does this before training begins and the schedules come
+        # Keras does this before training begins, when the schedules add themselves.
+        _running[model] = weakref.WeakSet()
 
     def on_train_begin(self, logs=None):
         self.callback.on_train_begin(logs)
