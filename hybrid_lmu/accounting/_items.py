@@ -68,6 +68,7 @@ class ActivityItem(Item):
 
     held: bool = False
     variable: Any = None
+    dtype: str = "float32"  # the coarsest that the counts went through
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,8 @@ class Tape:
         reduced = {"counts": ops.reshape(counts, (*shape[:2], neurons)), "error": error}
         if code.mask is not None:
             reduced["mask"] = ops.reshape(code.mask, shape[:2])
-        self._append(name, ActivityItem("", "", held=held, variable=variable), reduced, code)
+        made = ActivityItem("", "", held=held, variable=variable, dtype=code.dtype)
+        self._append(name, made, reduced, code)
 
     def output(self, name: str, code: Code) -> None:
         """Add a real activity."""

@@ -1,10 +1,13 @@
 """Sums over batches of what a recording gives, and the rows of the report made from them."""
 
+import warnings
+
 import keras
 import numpy as np
 
 from hybrid_lmu.accounting._items import ActivityItem, GatesItem, OutputItem, ProductItem
 from hybrid_lmu.accounting._statistics import CountStatistics, signed_digits
+from hybrid_lmu.codes import EPSILON
 
 _TOLERANCE = 1e-3
 _LARGEST_RAW_CODE = 15
@@ -138,12 +141,14 @@ class ActivityTotals:
         return self.statistics.steps * self.statistics.neurons
 
     def row(self):
-        """Return the row of the report."""
+        """Return the row of the report; warn if it is of counts that the outputs do not hold."""
+        summary = self.statistics.summary()
+        warn_of_rounded_counts(self.item, max(-summary["count_min"], summary["count_max"]))
         return {
             "name": self.item.name,
             "layer": self.item.layer,
             "resolution": float(np.mean(self.resolution)),
-            **self.statistics.summary(),
+            **summary,
         }
 
 
@@ -182,6 +187,18 @@ def check_grid(item, error, resolution):
             f"The activity that enters {item.name!r} is not an integer times 1 / resolution, "
             f"with resolution {np.mean(resolution):g}: it is off by {error:.3g} levels; expected "
             f"at most {_TOLERANCE:g}."
+        )
+
+
+def warn_of_rounded_counts(item, largest):
+    """Warn if counts so large do not fit the dtype of the output, which rounds ``n / w``."""
+    exact = 1.0 / EPSILON.get(item.dtype, EPSILON["float32"])
+    if largest > exact:
+        warnings.warn(
+            f"Activity {item.name!r} has counts up to {largest:.0f} in {item.dtype}, which tells "
+            f"counts up to {exact:.0f} apart: the larger ones are rounded, in the output and in "
+            "this report. Use a smaller resolution, or dtype='float32' for this layer.",
+            stacklevel=2,
         )
 
 

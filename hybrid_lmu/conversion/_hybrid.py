@@ -40,7 +40,9 @@ def to_hybrid(
       state there as well.
     - ``keras_lmu.LMU``, ``LMUFeedforward`` and ``LMUCell``, with all of their options, become
       `HybridLMU` with exact feedback and a quantized memory and hidden activity. The matrices are
-      those that keras-lmu computed (`DiscreteSystem`), unless theta is trained. A `HybridLMU` or
+      those that keras-lmu computed (`DiscreteSystem`), unless theta is trained and stable. An
+      impulse response that keras-lmu truncates (``conv_mode="raw"``) is whole here, with a warning:
+      at its default ``truncate_ir=1e-4`` outputs differ by about 1e-4. A `HybridLMU` or
       `HybridLMUCell` without resolutions is quantized in the same way.
     - The activations of Dense, Conv1D, Activation and ReLU become `SigmaDelta`, which emits nothing
       at masked steps. An activation that is the output of the model stays.

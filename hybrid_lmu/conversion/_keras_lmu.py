@@ -6,6 +6,7 @@ keras-lmu is imported by the user alone: its import is slow and needs TensorFlow
 from __future__ import annotations
 
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -56,6 +57,14 @@ def _layer_of_keras_lmu(layer, build):
         dtype=layer.dtype_policy,
     )
     source = _inside(layer)
+    if getattr(source, "conv_mode", None) == "raw" and source.truncate_ir is not None:
+        warnings.warn(
+            f"{layer.name!r} truncates its impulse response (conv_mode='raw', "
+            f"truncate_ir={source.truncate_ir}, {source.impulse_response.shape[0]} steps kept). "
+            "HybridLMU does not: its memory is the more exact one, and its outputs differ by about "
+            "what was cut off.",
+            stacklevel=2,
+        )
     # keras-lmu ignores masks.
     return Replacement((new,), lambda new: copy_lmu(source, new.cell), takes_mask=False)
 

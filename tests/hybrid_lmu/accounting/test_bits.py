@@ -1,6 +1,10 @@
+import warnings
+
+import keras
 import numpy as np
 import pytest
 
+from hybrid_lmu import SigmaDelta, activity_report
 from hybrid_lmu.accounting import CountStatistics
 from hybrid_lmu.accounting._statistics import bit_length
 
@@ -84,3 +88,15 @@ def test_bit_length_of_large_integers():
 def test_wrong_width():
     with pytest.raises(ValueError, match=r"\[steps, 3\]; received \(5, 2\)"):
         CountStatistics(3).update(np.zeros((5, 2)))
+
+
+@pytest.mark.parametrize("policy, exact", [("mixed_float16", 1024), ("mixed_bfloat16", 128)])
+def test_counts_that_half_precision_rounds_are_named(policy, exact):
+    x = np.array([[[exact / 1000.0]], [[-exact / 1000.0]]], "float32")
+    options = dict(resolution=1000.0, initial_error="half", dtype=policy)
+    model = keras.Sequential([keras.Input((1, 1)), SigmaDelta(**options)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        activity_report(model, x)
+    with pytest.warns(UserWarning, match=f"counts up to {exact} apart"):
+        activity_report(model, 1.1 * x)

@@ -97,6 +97,19 @@ def test_without_resolutions_it_is_the_network(name):
     assert len(plain.trainable_weights) == len(model.trainable_weights)
 
 
+def test_keras_lmus_truncated_response_is_whole_here_with_a_warning():
+    def model(truncate):
+        options = dict(conv_mode="raw", truncate_ir=truncate)
+        lmu = keras_lmu().LMUFeedforward(1, 4, 5.0, layers.Dense(5), **options)
+        return keras.Sequential([keras.Input((20, 3)), lmu])
+
+    plain, truncated = model(None), model(1e-2)
+    truncated.set_weights(plain.get_weights())
+    with pytest.warns(UserWarning, match="truncate_ir=0.01, .* HybridLMU does not"):
+        found = to_hybrid(truncated)
+    np.testing.assert_allclose(of(found(X)), of(plain(X)), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("trainable_theta", [False, True])
 def test_keras_lmu_below_the_bound_of_eulers_rule_is_reproduced(trainable_theta):
     options = dict(discretizer="euler", trainable_theta=trainable_theta)
