@@ -116,4 +116,6 @@ def activation_of(layer: keras.layers.Layer) -> Callable | None:
 
 def describe(layer) -> str:
     """Return name and class of a layer or operation, for messages."""
+    if not isinstance(layer, keras.layers.Layer):
+        return f"{layer.name!r} (a function of keras.ops, no layer)"
     return f"{layer.name!r} ({type(inside(layer)).__name__})"

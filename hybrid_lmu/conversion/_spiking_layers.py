@@ -74,7 +74,7 @@ def _is_known(layer):
 def _unknown(found):
     known = sorted(one.__name__ for one in spiking_layer.registry if one is not object)
     return ValueError(
-        f"Layer {', '.join(describe(one) for one in found)} cannot be converted to spiking "
+        f"{', '.join(describe(one) for one in found)} cannot be converted to spiking "
         f"neurons; expected layers of the classes {', '.join(known)}, or a class of your own that "
         "is registered with `hybrid_lmu.conversion.spiking_layer`."
     )

@@ -152,14 +152,14 @@ class HybridLMUCell(Cell):
             inner, hidden_quantizer, hidden_resolution, initial_error, seed, self.compute_dtype
         )
         self.hidden_cell = hidden_cell
-        self.hidden_to_memory = hidden_to_memory
-        self.memory_to_memory = memory_to_memory
-        self.input_to_hidden = input_to_hidden
+        self.hidden_to_memory = check_choice("hidden_to_memory", hidden_to_memory, (True, False))
+        self.memory_to_memory = check_choice("memory_to_memory", memory_to_memory, (True, False))
+        self.input_to_hidden = check_choice("input_to_hidden", input_to_hidden, (True, False))
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.recurrent_regularizer = keras.regularizers.get(recurrent_regularizer)
-        self.use_bias = use_bias
+        self.use_bias = check_choice("use_bias", use_bias, (True, False))
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.bias_regularizer = keras.regularizers.get(bias_regularizer)
         self.dropout = dropout

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu._internal.checks import check_positive_integer
+from hybrid_lmu._internal.checks import check_choice, check_positive_integer
 from hybrid_lmu._internal.nonfinite import set_apart
 from hybrid_lmu.cells._rnn import HybridRNN
 from hybrid_lmu.cells.contract import INPUT, Cell, Product, Products, Signal, one_step_before
@@ -65,7 +65,7 @@ class LegendreMemoryCell(Cell):
         self.memory_d = check_positive_integer("memory_d", memory_d)
         self.discretizer = check_discretizer(discretizer, self.order, trainable_theta)
         self.initial_theta = check_theta(theta, self.order, discretizer)
-        self.trainable_theta = trainable_theta
+        self.trainable_theta = check_choice("trainable_theta", trainable_theta, (True, False))
         self.state_size = self.output_size = self.memory_d * self.order
         self.theta_inv = None
         self._theta_range = InRange(*inverse_range(self.initial_theta, self.order, discretizer))

@@ -54,6 +54,12 @@ class ScaledBinary(WeightQuantizer):
 
     def prepare(self, latent):
         latent = check_kernel(self.name, latent)
+        if self.centre and np.all(np.ptp(latent, axis=-2) == 0):
+            raise ValueError(
+                f"`{self.name}` centres a kernel over its input features, so that nothing is left "
+                "of one that is constant over them; expected an initializer that draws, or "
+                f"`centre=False`; received a constant kernel of shape {latent.shape}."
+            )
         return check_kernel(self.name, self.constrain(ops.convert_to_tensor(latent)))
 
     def constrain(self, latent):

@@ -264,3 +264,11 @@ def test_bad_arguments(make, message):
 def test_kernels_without_a_range(bad, message):
     with pytest.raises(ValueError, match=message):
         built(SumOfSigmoids("ternary")).prepare(bad.astype("float32"))
+
+
+def test_a_constant_kernel_has_no_centred_signs():
+    constant = np.full((3, 2), 0.7, "float32")
+    with pytest.raises(ValueError, match="received a constant kernel of shape \\(3, 2\\)"):
+        built(ScaledBinary(), (3, 2)).prepare(constant)
+    rule = built(ScaledBinary(centre=False), (3, 2))
+    np.testing.assert_array_equal(to_numpy(rule.prepare(constant)), constant)
