@@ -152,8 +152,9 @@ def test_low_bit_kernels_are_all_of_them(digits, model, weights):
     config = make_config("digits", model, weights=weights, parameters=3000, order=8)
     built = build_model(config, digits, 20)
     packed = hybrid_lmu.weights.packed_weights(built)
-    kernels = [w.path for w in built.trainable_weights if w.name in ("kernel", "recurrent_kernel")]
-    assert sorted(packed) == sorted(kernels)
+    kernels = [w for w in built.trainable_weights if w.name in ("kernel", "recurrent_kernel")]
+    named = sorted((path.rpartition("/")[2], one.codes.shape) for path, one in packed.items())
+    assert named == sorted((w.name, tuple(w.shape)) for w in kernels)
     assert {one.bits for one in packed.values()} == {1 if weights == "binary" else 4}
     if model.startswith("hybrid-lmu"):
         scales = np.log2([float(one.scale) for one in packed.values()])
