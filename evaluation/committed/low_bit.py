@@ -9,6 +9,7 @@ import statistics
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from evaluation.committed.plot import spread
 from evaluation.style import MUTED, colours, styled
 from evaluation.tables import NOTHING, Table
 from training.config import WEIGHT_RULES, WEIGHTS
@@ -159,13 +160,18 @@ def accuracy_against_weights(rows):
     if not tasks:
         return None
     with styled():
+        columns = min(2, len(tasks))  # wider, and a page would shrink the text
+        lines = math.ceil(len(tasks) / columns)
         figure, axes = plt.subplots(
-            1, len(tasks), layout="constrained", figsize=(1.2 + 3.6 * len(tasks), 4.2),
+            lines, columns, layout="constrained", figsize=(1 + 4.5 * columns, 0.4 + 3.8 * lines),
             squeeze=False,
         )  # fmt: skip
-        for ax, (task, pairs) in zip(axes[0], tasks.items(), strict=True):
+        for ax in axes.flat[len(tasks) :]:
+            ax.axis("off")
+        for ax, (task, pairs) in zip(axes.flat, tasks.items(), strict=False):
             _panel(ax, task, pairs)
-        axes[0][0].set_ylabel("test accuracy (%), log axis of the error")
+        for ax in axes[:, 0]:
+            ax.set_ylabel("test accuracy (%), log axis of the error")
         figure.suptitle("Low-bit weights: accuracy against weight bits x activity bits", x=0.01,
                         ha="left", fontsize=11.5, fontweight="bold")  # fmt: skip
     return figure
@@ -175,7 +181,7 @@ def _panel(ax, task, pairs):
     rows = [row for row, _ in pairs]
     rows += [b for i, (_, b) in enumerate(pairs) if b and b not in [p[1] for p in pairs[:i]]]
     palette = colours(row.model for row in rows)
-    errors = []
+    errors, labels = [], []
     for row in rows:
         mean, low, high = (100 * (1 - value) for value in row.score())
         bits = weight_bits(row) * (row.mean_bits("activity_bits") or FULL)
@@ -185,20 +191,38 @@ def _panel(ax, task, pairs):
                     marker="o" if rule == "sigmoids" else "s", ms=6.5, mec="white",
                     capsize=2.5, ls="", elinewidth=1.1)  # fmt: skip
         name = row.config.get("weights", "full") + ("" if rule == "sigmoids" else f" {rule}")
-        name += _fold(row)
-        ax.annotate(name, (bits, mean), (5, 5), textcoords="offset points", fontsize=8,
-                    color=MUTED)  # fmt: skip
+        labels.append((bits, mean, name + _fold(row)))
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda bits, _: f"{bits:g}"))
     ax.set_yscale("log")
     low, high = min(errors) / 1.1, max(errors) * 1.1
     ax.set_ylim(high, low)
+    every = [bits for bits, *_ in labels]
+    ax.set_xlim(min(every) / 1.5, max(every) * 1.5)
+    _name_points(ax, labels)
     ax.yaxis.set_major_locator(FixedLocator(_ticks(low, high) or [low, high]))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 - error:g}"))
     ax.set_xlabel("weight bits x activity bits, log axis")
     names = ", ".join(dict.fromkeys(row.model for row in rows))
     ax.set_title(f"{task}: {names}", fontsize=9.5, loc="left")
+
+
+def _name_points(ax, labels):
+    """Names beside their points, towards the middle of the panel, apart where they would overlap."""
+    left, right = (math.log(bits) for bits in ax.get_xlim())
+    high, low = (math.log(error) for error in ax.get_ylim())
+    placed = [((math.log(bits) - left) / (right - left), (high - math.log(error)) / (high - low), name)
+              for bits, error, name in labels]  # fmt: skip
+    for to_left in (False, True):
+        side = [one for one in placed if (one[0] > 0.6) == to_left]
+        heights = spread([y for _, y, _ in side], 0.06, 0.03, 0.97)
+        for (x, y, name), height in zip(side, heights, strict=True):
+            ax.annotate(
+                name, (x, y), (x + (-0.03 if to_left else 0.03), height),
+                xycoords="axes fraction", textcoords="axes fraction", fontsize=8, color=MUTED,
+                ha="right" if to_left else "left", va="center",
+            )  # fmt: skip
 
 
 def _ticks(low, high):

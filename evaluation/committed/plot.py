@@ -47,6 +47,8 @@ def accuracy_against_bits(rows, marks=()):
                 _join(ax, row, points, key, palette)
             for row in sorted(points, key=lambda row: row.rounding == "diffused"):  # on top
                 _point(ax, row, key, palette)
+            for row in points:
+                _name_of_alike(ax, row, points, key, palette)
             _published_bits(ax, marks, key)
             _bits_axis(ax, points, marks, key)
             ax.set_xlabel(f"{title}, mean over quantized activities")
@@ -114,6 +116,17 @@ def _point(ax, row, key, palette):
         row.mean_bits(key), error, yerr=np.maximum(bar, 0), elinewidth=1.1, capsize=2.5, mew=0.8,
         ls="", zorder=4, **style,
     )  # fmt: skip
+
+
+def _name_of_alike(ax, row, points, key, palette):
+    """The options of a row beside its point, if other points have the same colour and marker."""
+    alike = [
+        r for r in points if palette[r.model] == palette[row.model] and _marker(r) == _marker(row)
+    ]
+    options = row.name.partition(", ")[2]
+    if len(alike) > 1 and options:
+        ax.annotate(options, (row.mean_bits(key), _error(row.score()[0])), (7, -9),
+                    textcoords="offset points", fontsize=8, color=palette[row.model])  # fmt: skip
 
 
 def _join(ax, row, points, key, palette):
