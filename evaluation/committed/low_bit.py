@@ -209,10 +209,13 @@ def _panel(ax, task, pairs):
 
 
 def _name_points(ax, labels):
-    """Names beside their points, towards the middle of the panel, apart where they would overlap."""
-    left, right = (math.log(bits) for bits in ax.get_xlim())
-    high, low = (math.log(error) for error in ax.get_ylim())
-    placed = [((math.log(bits) - left) / (right - left), (high - math.log(error)) / (high - low), name)
+    """Names beside their points, inside the panel, moved apart where they would overlap."""
+
+    def share(value, limits):
+        first, last = limits
+        return math.log(value / first) / math.log(last / first)
+
+    placed = [(share(bits, ax.get_xlim()), share(error, ax.get_ylim()), name)
               for bits, error, name in labels]  # fmt: skip
     for to_left in (False, True):
         side = [one for one in placed if (one[0] > 0.6) == to_left]

@@ -47,10 +47,10 @@ def accuracy_against_bits(rows, marks=()):
                 _join(ax, row, points, key, palette)
             for row in sorted(points, key=lambda row: row.rounding == "diffused"):  # on top
                 _point(ax, row, key, palette)
-            for row in points:
-                _name_of_alike(ax, row, points, key, palette)
             _published_bits(ax, marks, key)
             _bits_axis(ax, points, marks, key)
+            for row in points:
+                _name_of_alike(ax, row, points, key, palette)
             ax.set_xlabel(f"{title}, mean over quantized activities")
         _edge_labels(axes[1], lines)
         figure.suptitle(
@@ -120,13 +120,15 @@ def _point(ax, row, key, palette):
 
 def _name_of_alike(ax, row, points, key, palette):
     """The options of a row beside its point, if other points have the same colour and marker."""
-    alike = [
-        r for r in points if palette[r.model] == palette[row.model] and _marker(r) == _marker(row)
-    ]
+    style = palette[row.model], _marker(row)
+    alike = [other for other in points if (palette[other.model], _marker(other)) == style]
     options = row.name.partition(", ")[2]
     if len(alike) > 1 and options:
-        ax.annotate(options, (row.mean_bits(key), _error(row.score()[0])), (7, -9),
-                    textcoords="offset points", fontsize=8, color=palette[row.model])  # fmt: skip
+        bits = row.mean_bits(key)
+        to_left = bits > np.mean(ax.get_xlim())
+        ax.annotate(options, (bits, _error(row.score()[0])), (-7 if to_left else 7, -9),
+                    textcoords="offset points", ha="right" if to_left else "left",
+                    fontsize=8, color=palette[row.model])  # fmt: skip
 
 
 def _join(ax, row, points, key, palette):
