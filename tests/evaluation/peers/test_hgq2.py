@@ -105,6 +105,7 @@ def test_bits_of_known_codes():
 
 
 @pytest.mark.parametrize("per_step", [False, True])
+@pytest.mark.broad(1)
 def test_the_weights_of_the_best_epoch_are_kept(per_step):
     task, config = make_task(per_step), make_config_of(epochs=6, learning_rate=0.1)
     model, _, _ = plain_models(task, "QGRU", 6, 3, 0)

@@ -26,7 +26,7 @@ def test_every_group_has_a_reference_without_an_optional_package():
 
 
 @pytest.mark.parametrize("name", [n for n, c in CASES.items() if c.package is None])
-@pytest.mark.broad(6)
+@pytest.mark.broad(3)
 def test_cases_build_and_run(name):
     group = GROUPS[CASES[name].group]
     jit = "auto" if group.kind == "simulation" else False  # a hundred calls: JAX has to compile

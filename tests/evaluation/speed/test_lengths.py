@@ -79,6 +79,7 @@ def test_a_stream_ends_where_the_whole_sequence_does():
 
 
 @pytest.mark.parametrize("name", [n for n, kind in lengths.CASES.items() if kind == "train"])
+@pytest.mark.broad(1)
 def test_every_case_trains(name):
     sizes = dataclasses.asdict(dataclasses.replace(SMALL, timesteps=20, batch=2))
     call = lengths.build({**CASE, "name": name, "sizes": sizes})

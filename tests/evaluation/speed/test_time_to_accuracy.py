@@ -97,6 +97,7 @@ def test_the_cap_ends_training_after_the_epoch(digits, scores):
     assert record["reached"] == {"90": None}
 
 
+@pytest.mark.slow
 def test_validated_at_final_resolutions_trained_at_the_annealed_ones(digits, scores, monkeypatch):
     seen = scores(digits, [0.1] * 3)
     trained_at = []
@@ -121,6 +122,7 @@ def test_validated_at_final_resolutions_trained_at_the_annealed_ones(digits, sco
         assert resolutions == pytest.approx(record["final_resolutions"])
 
 
+@pytest.mark.slow
 def test_a_hybrid_lmu_is_tested_once_more_with_every_step_simulated(digits, scores):
     seen = scores(digits, [0.1, 0.95])
     record = train(digits, [90.0])

@@ -101,6 +101,7 @@ def test_weights_of_full_precision_count_32_bits():
 
 @pytest.mark.parametrize("return_sequences", [True, False])
 @pytest.mark.parametrize("hidden", ["dense", "rnn"])
+@pytest.mark.broad(2)
 def test_a_hybrid_lmu_with_low_bit_kernels_needs_additions_only_but_for_its_memory(
     hidden, return_sequences
 ):

@@ -58,7 +58,7 @@ def assert_same(parallel, loop):
     ],
     ids=["dense", "backwards", "lstm", "gru", "resolutions", "memory", "last"],
 )
-@pytest.mark.broad(2)
+@pytest.mark.broad(1)
 def test_the_report_is_that_of_the_loop(make, monkeypatch):
     def model():
         keras.utils.set_random_seed(0)
@@ -88,6 +88,7 @@ def test_mixed_precision():
 
 
 @pytest.mark.parametrize("error", ["half", "uniform"])
+@pytest.mark.broad(1)
 def test_the_counts_are_those_of_the_run(error):
     layer = lmu(layers.SimpleRNNCell(5), return_sequences=True, initial_error=error)
     model = keras.Sequential([keras.Input((6, 2)), layer])
@@ -97,6 +98,7 @@ def test_the_counts_are_those_of_the_run(error):
 
 
 @pytest.mark.parametrize("options", [{"memory_feedback": "quantized"}, {"hidden_to_memory": True}])
+@pytest.mark.broad(1)
 def test_where_the_states_are_needed_it_is_a_loop(options):
     model = keras.Sequential([keras.Input((6, 2)), lmu(layers.SimpleRNNCell(5), **options)])
     found = rows(activity_report(model, X))

@@ -182,6 +182,7 @@ def check_psmnist(report, name, steps):
 
 
 @pytest.mark.parametrize("spiking", [False, True])
+@pytest.mark.broad(1)
 def test_psmnist_hybrid_lmu(spiking):
     resolutions = {"memory_resolution": 8, "hidden_resolution": 4} if spiking else {}
     model = sequential(
@@ -279,6 +280,7 @@ def test_operations_of_the_structured_memory_step():
 
 @pytest.mark.parametrize("padding", ["valid", "same", "causal"])
 @pytest.mark.parametrize("strides, dilation", [(1, 1), (2, 1), (1, 2)])
+@pytest.mark.broad(5)
 def test_convolution_against_brute_force(padding, strides, dilation):
     layer = layers.Conv1D(3, 3, strides, padding, dilation_rate=dilation, name="conv")
     model = sequential(keras.Input((9, 2)), layer)

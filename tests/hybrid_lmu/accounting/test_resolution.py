@@ -72,6 +72,7 @@ def test_an_average_over_time_of_one_resolution_per_neuron():
         [layers.Bidirectional(layers.GRU(3), name="rnn")],
     ],
 )
+@pytest.mark.broad(4)
 def test_a_resolution_per_neuron_is_followed(between):
     # The check of the integers is part of the report: a wrong resolution would raise.
     model = sequential(

@@ -26,6 +26,7 @@ def hybrid(cell, resolution, **options):
 
 @cells
 @rnns
+@pytest.mark.broad(3)
 def test_without_rounding_it_is_the_gru(make, layer):
     cell = make()
     expected = to_numpy(keras.layers.RNN(cell, return_sequences=True)(x))
@@ -64,6 +65,7 @@ def test_the_weights_get_counts_and_the_carry_is_exact(layer, reset_after):
 
 @settings(max_examples=10, deadline=None)
 @given(w=st.floats(0.5, 50.0), gate=st.floats(-6.0, 6.0), seed=st.integers(0, 99))
+@pytest.mark.slow
 def test_errors_of_rounding_do_not_add_up(w, gate, seed):
     """Without recurrent weights the sum of the outputs stays within half a count of the GRU's."""
     cell = keras.layers.GRUCell(6, recurrent_initializer="zeros", seed=seed)

@@ -116,6 +116,7 @@ def test_trains_with_dropout(make, jit):
 
 
 @cells
+@pytest.mark.broad(2)
 def test_file_round_trip(make, tmp_path):
     rnn = keras.layers.RNN(
         HybridCell(make(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), return_sequences=True
@@ -158,6 +159,7 @@ def test_bad_cells():
 
 
 @pytest.mark.parametrize("layer", [keras.layers.RNN, HybridRNN])
+@pytest.mark.broad(1)
 def test_dropout_with_an_initial_state_and_in_stateful_layers(layer):
     for stateful in (False, True):
         cell = keras.layers.GRUCell(6, dropout=0.5, recurrent_dropout=0.5)

@@ -123,7 +123,7 @@ def test_initial_states_that_depend_on_weights(jit):
 
 @pytest.mark.parametrize("rates", [{"dropout": 0.4}, {"recurrent_dropout": 0.4}], ids=str)
 @pytest.mark.parametrize("name", ["SimpleRNN", "GRU", "LSTM"])
-@pytest.mark.broad(2)
+@pytest.mark.broad(1)
 def test_dropout_masks_are_those_of_the_cell(name, rates):
     def layer(kind):
         cell = HybridCell(CELLS[name](seed=3, **rates), 4.0, initial_error="half")

@@ -82,6 +82,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.broad(3)
 def test_without_resolutions_it_is_the_network(name):
     model = keras.Sequential([keras.Input((20, 3)), *NETWORKS[name]()])
     expected = of(model(X))
@@ -167,6 +168,7 @@ def test_bits_are_those_of_the_data(per, tmp_path):
 
 
 @pytest.mark.parametrize("hidden", ["rnn", "none", "cell"])
+@pytest.mark.broad(1)
 def test_a_non_spiking_hybrid_lmu_gets_resolutions_too(hidden):
     one = HybridLMU(2, 6, 15, layers.GRUCell(5) if hidden == "rnn" else None, True, use_bias=True)
     if hidden == "cell":
@@ -193,6 +195,7 @@ LMUS = {
 
 
 @pytest.mark.parametrize("name", LMUS)
+@pytest.mark.broad(1)
 def test_to_keras_lmu_is_the_way_back(name):
     package = keras_lmu()
     lmu = HybridLMU(**{"memory_d": 2, "order": 6, "theta": 15, "name": "one", **LMUS[name]})
@@ -233,6 +236,7 @@ def test_to_keras_lmu_says_what_it_cannot_take(make, message):
         to_keras_lmu(model)
 
 
+@pytest.mark.slow
 def test_is_trained_on_with_a_budget():
     model = keras.Sequential([keras.Input((20, 3)), layers.GRU(6), layers.Dense(2)])
     hybrid = to_hybrid(model, X, bits=6.0)

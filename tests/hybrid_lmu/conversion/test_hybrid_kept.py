@@ -26,6 +26,7 @@ def outputs_of(model, inputs):
         lambda: layers.TimeDistributed(layers.Dense(3, "sigmoid")),
     ],
 )
+@pytest.mark.broad(1)
 def test_masked_steps_without_resolutions_are_those_of_the_source(make):
     model = keras.Sequential(
         [
@@ -45,6 +46,7 @@ def test_masked_steps_without_resolutions_are_those_of_the_source(make):
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="keras-lmu needs TensorFlow")
 @pytest.mark.parametrize("hidden", [layers.SimpleRNNCell, layers.Dense])
 @pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
+@pytest.mark.broad(1)
 def test_a_mask_that_keras_lmu_ignores_is_ignored(hidden, tmp_path):
     package = pytest.importorskip("keras_lmu", reason="keras-lmu is not installed")
     lmu = package.LMU(2, 4, 10, hidden(5))

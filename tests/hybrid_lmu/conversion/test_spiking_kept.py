@@ -36,6 +36,7 @@ def with_statistics(model):
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("scale", [True, False])
 @pytest.mark.parametrize("center", [True, False])
+@pytest.mark.broad(2)
 def test_a_normalization_of_its_own(first, scale, center):
     norm = layers.BatchNormalization(scale=scale, center=center)
     hidden = layers.Dense(16, "relu")
@@ -56,6 +57,7 @@ far = (100.0 + 50.0 * x).astype("float32")
 
 
 @pytest.mark.parametrize("options", [{}, {"axis": None}], ids=["axis -1", "axis None"])
+@pytest.mark.broad(1)
 def test_an_adapted_normalization(options, tmp_path):
     parts = [adapted(**options), layers.Dense(16, "relu"), layers.Dense(4)]
     model = keras.Sequential([keras.Input((6,)), *parts])
@@ -84,6 +86,7 @@ def test_an_adapted_normalization_in_other_copies():
 
 @pytest.mark.parametrize("name", ["logits", "sums", "a_if", "a_steps"])
 @pytest.mark.parametrize("last", [True, False])
+@pytest.mark.broad(3)
 def test_names_of_the_source_are_its_own(name, last):
     a = layers.Dense(16, "relu", name="a")
     b = layers.Dense(8, "relu", name="b" if last else name)
@@ -108,6 +111,7 @@ def conv():
         lambda: layers.Reshape((4, 4, -1)),
     ],
 )
+@pytest.mark.broad(2)
 def test_layers_called_twice(shared):
     inputs, layer = keras.Input((8, 8, 3)), shared()
     if isinstance(layer, layers.BatchNormalization):
@@ -150,6 +154,7 @@ def test_a_sum_with_the_input(add):
         lambda t: keras.activations.relu(t, max_value=1.0),
     ],
 )
+@pytest.mark.broad(3)
 def test_every_way_to_write_a_relu(relu):
     inputs = keras.Input((6,))
     hidden = relu(layers.Dense(8, activation=ops.relu)(inputs))

@@ -42,6 +42,7 @@ FUNCTIONS = {
 
 @pytest.mark.parametrize("functional", [False, True])
 @pytest.mark.parametrize("name", list(FUNCTIONS))
+@pytest.mark.broad(3)
 def test_own_loss_metric_and_activation(name, functional):
     copy = FUNCTIONS[name](functional)
     assert not copy.compiled and copy(x).shape == (6, 2)

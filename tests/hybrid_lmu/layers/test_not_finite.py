@@ -24,6 +24,7 @@ def inputs(bad, features=2):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.broad(6)
 def test_a_neuron_does_not_hide_it(name, bad):
     cell, layer, options = NEURONS[name]
     x = inputs(bad)

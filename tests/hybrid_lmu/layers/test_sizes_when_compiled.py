@@ -24,6 +24,7 @@ def stack():
         lambda: SigmaDelta(stateful=True),
     ],
 )
+@pytest.mark.broad(3)
 def test_a_stateful_layer_refuses_a_last_batch_of_another_size(make):
     model = keras.Sequential([keras.Input(batch_shape=(4, 6, 3)), make()])
     # A ValueError, or an error of compiled TensorFlow.

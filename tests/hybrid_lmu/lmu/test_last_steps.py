@@ -64,6 +64,7 @@ def test_tail_has_the_distribution_of_the_full_simulation():
 
 
 @FEEDBACK
+@pytest.mark.broad(1)
 def test_truncated_training_of_recurrent_hidden_units(feedback):
     """Over all steps it is the whole simulation; over few it is not, and it is shorter."""
     hidden = keras.layers.SimpleRNNCell(5)
@@ -99,6 +100,7 @@ def test_full_simulation_of_the_last_steps():
 
 @pytest.mark.parametrize("feedback", ["quantized", "integrated"])
 @pytest.mark.parametrize("state", [False, True])
+@pytest.mark.broad(1)
 def test_gradients_of_the_steps_before_the_last(feedback, state):
     """At a high resolution those of the network without a quantizer."""
     found = []
@@ -208,6 +210,7 @@ def twin_of_memory(layer, x):
 
 
 @pytest.mark.parametrize("cell", [keras.layers.SimpleRNNCell, keras.layers.GRUCell])
+@pytest.mark.broad(1)
 def test_dropout_of_the_hidden_cell_over_the_last_steps(cell):
     layer = HybridLMU(1, 4, 20.0, cell(3, recurrent_dropout=0.3), simulation=8)
     model = keras.Sequential([keras.Input((24, 2)), layer])

@@ -88,6 +88,7 @@ def test_parallel_and_unrolled_counts_agree(seed, steps, memory_resolution, hidd
 
 
 @pytest.mark.parametrize("feedback", ["exact", "quantized"])
+@pytest.mark.broad(1)
 def test_counts_of_a_large_memory(feedback):
     """At the size of psMNIST, float32 rounding shifts less than 1 count in 10,000 by one step.
 
@@ -386,6 +387,7 @@ def test_stateful_training(hidden):
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX computes in float32 by default")
 @connections
+@pytest.mark.broad(3)
 def test_float64_layer(options):
     cell = keras.layers.LSTMCell(5, dtype="float64")
     layer = HybridLMU(

@@ -67,6 +67,7 @@ class Recorded:
 
 @pytest.mark.parametrize("loss", TARGETS)
 @pytest.mark.parametrize("name", RULES)
+@pytest.mark.broad(4)
 def test_a_batch_is_the_published_formulas_step_by_step(name, loss, monkeypatch):
     rule, (outputs, y) = RULES[name](), TARGETS[loss]
     model = network(rule, loss)
@@ -109,6 +110,7 @@ def test_a_batch_is_the_published_formulas_step_by_step(name, loss, monkeypatch)
 
 
 @pytest.mark.parametrize("name", RULES)
+@pytest.mark.broad(2)
 def test_evaluation_and_prediction_are_a_loop_with_fixed_weights(name):
     rule, (_, y) = RULES[name](), TARGETS["binary_crossentropy"]
     model = network(rule)

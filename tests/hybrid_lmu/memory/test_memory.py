@@ -64,6 +64,7 @@ def test_memory_holds_the_window():
     "order, theta, steps, memory_d",
     [(6, 100, 200, 1), (1, 3, 7, 2), (16, 130, 33, 3), (4, 500, 64 * 67 + 5, 1)],
 )
+@pytest.mark.broad(6)
 def test_parallel_last_and_stepwise_agree(
     order, theta, steps, memory_d, discretizer, trainable_theta
 ):
@@ -223,6 +224,7 @@ def test_bad_inputs():
         layer(np.zeros((3, 5, 1), "float32"))
 
 
+@pytest.mark.slow
 def test_integrated_feedback_leaves_less_noise_than_quantized_feedback():
     """White input, resolution 2 levels per standard deviation; both against the exact memory."""
     order, steps = 64, 400

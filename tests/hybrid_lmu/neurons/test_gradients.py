@@ -75,6 +75,7 @@ def test_gradients_under_a_mask(cell, layer, arguments):
 
 
 @neurons
+@pytest.mark.broad(3)
 def test_compiled_gradients(cell, layer, arguments):
     loss = loss_of_layer(layer(**arguments, return_state=True, detach_reset=False))
     inputs = (X, *starts(cell(3, **arguments)))
@@ -94,6 +95,7 @@ def test_a_detached_if_has_the_gradient_of_the_sum():
     np.testing.assert_allclose(found, np.cumsum(g[:, ::-1], axis=1)[:, ::-1], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradients_of_long_sequences_stay_finite():
     x = normal(1, 2000, 4)
     for layer in (LIF(), IF(), SRM(surrogate="arctan")):

@@ -175,6 +175,7 @@ class Steps:
 
 
 @pytest.mark.parametrize("case", ["accumulation", "mixed_float16", "skipped updates"])
+@pytest.mark.broad(1)
 def test_counts_batches_where_the_optimizer_counts_updates(case):
     optimizer = keras.optimizers.SGD(0.01)
     if case == "accumulation":

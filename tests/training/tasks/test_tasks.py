@@ -50,6 +50,7 @@ def test_mackey_glass_constant_solution():
 
 
 @pytest.mark.skipif(not (DATA / "tfds").is_dir(), reason="no prepared MNIST")
+@pytest.mark.slow
 def test_psmnist_is_permuted_smnist_with_validation_from_training_images():
     plain, permuted = load_task("smnist", DATA), load_task("psmnist", DATA)
     assert [len(p) for p in (plain.train, plain.validation, plain.test)] == [50000, 10000, 10000]
