@@ -71,6 +71,7 @@ FAILURES = {
     "test_no_input_kernel_dimension_mismatch[False]": WORDS,
     "test_discretizer_types": WORDS + ", and we have a third rule",
     "test_cont2discrete_zoh": "a private method of keras-lmu",
+    "test_theta_attribute[cell]": "a trained theta stays within 16 times the first one",
     "test_theta_attribute[rnn]": SHAPE,
     "test_theta_attribute[feedforward]": SHAPE,
     "test_get_config[HybridLMUCell]": CONFIGURATION,
@@ -107,4 +108,4 @@ def test_all_pass_except_the_known_differences(tmp_path):
     failed = {test for test, outcome in outcomes.items() if outcome in ("FAILED", "ERROR")}
     assert failed == set(FAILURES), printed[-10_000:]
     # keras-lmu expects 2 tests of dropout to fail. They pass with our classes.
-    assert Counter(outcomes.values()) == {"PASSED": 114, "XPASS": 2, "FAILED": len(FAILURES)}
+    assert Counter(outcomes.values()) == {"PASSED": 113, "XPASS": 2, "FAILED": len(FAILURES)}
