@@ -15,7 +15,9 @@ def _named_sublayers(layer):
     if isinstance(layer, keras.Model):
         return [(one, one.name) for one in layer.layers]
     found, parts = {}, getattr(layer, "names_of_parts", {})
-    for attribute, value in list(vars(layer).items()):
+    values = dict(vars(layer))
+    values |= values.pop("_modules", {})  # on PyTorch: {attribute: layer}
+    for attribute, value in values.items():
         held = isinstance(value, (keras.layers.Layer, list, tuple, dict))
         for item in keras.tree.flatten(value) if held else []:
             if isinstance(item, keras.layers.Layer) and item is not layer:
