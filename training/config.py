@@ -135,8 +135,9 @@ class Quantization(Options):
     hidden_limit: float | None = option(None, positive, "where hidden units saturate")
     input_resolution: float | None = option(None, positive,
         "quantize the input to that many levels a unit, and leave the encoder out")  # fmt: skip
-    initial_error: str = option("uniform", one_of(("uniform", "zeros", "half")),
-        "diffusion error at the first step")  # fmt: skip
+    initial_error: str = option("uniform", one_of(
+        ("uniform", "uniform_each_call", "zeros", "half")),
+        "first diffusion error; uniform: drawn in training, fixed in inference")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -143,6 +143,9 @@ def _judge(config, task, units, folder, recorder):
         "non_trainable": count_parameters(model, trainable=False),
     }
     if config.is_hybrid:
+        # Records without this entry are from versions that drew new errors in each call.
+        drawn = config.initial_error == "uniform_each_call"
+        metrics["initial_errors"] = "drawn in each call" if drawn else "fixed"
         metrics["non_spiking_test"] = at_resolutions(
             model, lambda: score(model, task.test), NON_SPIKING_RESOLUTION
         )

@@ -2,8 +2,8 @@
 
 Loads RUN/best.keras, simulates every step on the whole test set of the run's task, counts bits, and
 prints the measured numbers beside the recorded ones. --all takes the committed results that have
-a best.keras. The exit status is 1 if any number differs by more than the random first errors of
-the quantizers explain.
+a best.keras. The exit status is 1 if any number differs by more than the first errors of the
+quantizers explain, which older records drew at random.
 """
 
 import functools

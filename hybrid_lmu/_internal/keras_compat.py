@@ -22,6 +22,21 @@ def set_untracked(layer: keras.layers.Layer, name: str, value) -> None:
     object.__setattr__(layer, name, value)
 
 
+def in_training(layer: keras.layers.Layer) -> bool:
+    """Return whether the call of a model or layer that is under way has ``training=True``.
+
+    False if there is none. Keras hands `training` to `call` alone. The first states of a recurrent
+    cell are made in `get_initial_state`, to which `keras.layers.RNN` does not pass it on.
+
+    Args:
+        layer: any layer that the call has reached.
+    """
+    context = layer._get_call_context()
+    training = context.get_value("training")
+    layer._maybe_reset_call_context()
+    return bool(training)
+
+
 def ensure_shape(tensor, shape: tuple, message: str):
     """Return the tensor; an error with the message, when it is computed, if its shape is another.
 

@@ -66,7 +66,7 @@ class HybridRNN(CarriedState, keras.layers.RNN):
 
     It differs from `keras.layers.RNN`, which runs a `HybridCell` as well, in this: under mixed
     precision the states that it returns and carries stay float32 (a diffusion error in half
-    precision loses counts); `reset_state()` draws a new initial state from the cell, where Keras
+    precision loses counts); `reset_state()` sets the initial state of the cell, where Keras
     sets zeros; and it is faster with SimpleRNNCell, GRUCell, LSTMCell and feed-forward layers
     inside a `HybridCell`, whose products with the input are taken out of the loop.
 

@@ -15,10 +15,10 @@ def full_simulation(model: keras.Model, *, every_layer: bool = True) -> keras.Mo
     """Return the model with every step simulated; the output is that of the last step.
 
     A recurrent layer without `return_sequences`, and the layers after it, compute the last step
-    alone, with diffusion errors that are drawn anew (`HybridLMU`, and `SigmaDelta` on [batch,
-    features]). A hybrid-spiking network on hardware runs through all steps and carries its errors.
-    Both outputs have the same distribution. `full_simulation` shows this, and its model is the one
-    to count::
+    alone, with diffusion errors like those of a first step (`HybridLMU`, and `SigmaDelta` on
+    [batch, features]). A hybrid-spiking network on hardware runs through all steps and carries its
+    errors. Both outputs have the same distribution. `full_simulation` shows this, and its model is
+    the one to count::
 
         model.fit(x, y)                                 # on the last step
         full_simulation(model).predict(x)               # all steps

@@ -96,7 +96,7 @@ class HybridLMU(HybridRNN):
         return_state: whether the states follow the output. Default False.
         go_backwards: whether the layer reads the sequence from its end. Default False.
         stateful: whether the states of one batch start the next one. The layer then needs a fixed
-            batch size, and `reset_state()` draws new initial diffusion errors. Default False.
+            batch size, and `reset_state()` sets the initial states of inference. Default False.
         unroll: whether the steps are written out in place of a loop. Default False.
         zero_output_for_mask: whether the output of a masked step is 0 in place of the last output.
             Default False.

@@ -13,12 +13,14 @@ class Way(enum.Enum):
         "only the last output is asked for, the hidden cell is feed-forward, and the diffusion "
         "errors start uniform",
         "Only the last step is computed. One product with the impulse response gives the memory. "
-        "A uniform diffusion error stays uniform, so the errors of the last step are drawn.",
+        "A uniform diffusion error stays uniform, so the errors of the last step are those of a "
+        "first step.",
     )
     LAST_STEPS = (
         "`return_last=k`, or a recurrent hidden cell with `simulation=s`",
-        "Only the last steps are computed, starting from drawn diffusion errors. With "
-        "`simulation=s` the hidden cell starts from its initial state, which is an approximation.",
+        "Only the last steps are computed, starting from diffusion errors as before a first step. "
+        "With `simulation=s` the hidden cell starts from its initial state, which is an "
+        "approximation.",
     )
     PARALLEL = (
         "the memory depends on the input alone, and the hidden cell is feed-forward",
@@ -140,11 +142,11 @@ def _why_all_steps(layer, initial_state):
         return "the call takes or returns states"
     if layer.simulation == "auto" and layer.cell.hidden.recurrent:
         return "the hidden cell is recurrent"
-    drawn = [layer.cell.hidden.quantizer]
+    started = [layer.cell.hidden.quantizer]
     if layer.cell.memory_feedback == "exact":
-        drawn.append(layer.cell.memory_quantizer)
-    if not all(quantizer.stationary for quantizer in drawn):
-        return "`initial_error` is not 'uniform'"
+        started.append(layer.cell.memory_quantizer)
+    if not all(quantizer.stationary for quantizer in started):
+        return "`initial_error` is not uniform"
     return None
 
 

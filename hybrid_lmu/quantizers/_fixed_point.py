@@ -10,8 +10,8 @@ import itertools
 
 from keras import ops
 
-_FRACTION_BITS = 24
-ONE = 2**_FRACTION_BITS  # the grid has this many points in [0, 1)
+FRACTION_BITS = 24
+ONE = 2**FRACTION_BITS  # the grid has this many points in [0, 1)
 
 
 def floor_with(error, levels):

@@ -26,13 +26,15 @@ class SigmaDelta(StatefulActivation):
         activation: ``f``, a name or callable of Keras. Default ``None``: identity.
         resolution: ``w`` > 0, levels per unit of activation per step: a number, one per neuron
             (last axis), or ``None`` for the non-spiking ``y = f(x)``. Default 1.
-        initial_error: ``v_0``: ``"uniform"`` (default), ``"zeros"``, ``"half"`` or numbers in
-            [0, 1) that broadcast to the shape of the neurons.
-        seed: integer seed of the uniform draw. Default ``None``: a random seed.
+        initial_error: ``v_0``: ``"uniform"`` (default; drawn in training, fixed in inference),
+            ``"uniform_each_call"``, ``"zeros"``, ``"half"`` or numbers in [0, 1) that broadcast to
+            the shape of the neurons; see `SigmaDeltaQuantizer`.
+        seed: integer seed of the draws and of the fixed numbers. Default ``None``: a random seed
+            for the draws, and 0 for the fixed numbers.
         return_state: True also returns the error after the last step. Default False.
         stateful: True keeps the error from one call to the next, so a sequence fed in chunks gives
-            the outputs of one long call. The batch size must be fixed; `reset_state()` draws anew.
-            Default False.
+            the outputs of one long call. The batch size must be fixed; `reset_state()` starts
+            anew. Default False.
         quantizer: a `Quantizer` in place of the four arguments before `return_state`. Default
             ``None``: a `SigmaDeltaQuantizer`.
 
@@ -134,9 +136,9 @@ class SigmaDelta(StatefulActivation):
             or initial_state is not None
         ):
             raise ValueError(
-                f"`{self.name}` takes inputs without a time axis only with initial_error='uniform' "
-                "and without states (`stateful`, `return_state`, `initial_state`); expected "
-                f"[batch, time, features...], received shape {tuple(shape)}."
+                f"`{self.name}` takes inputs without a time axis only with a uniform "
+                "`initial_error` and without states (`stateful`, `return_state`, `initial_state`); "
+                f"expected [batch, time, features...], received shape {tuple(shape)}."
             )
 
     def get_config(self):

@@ -20,9 +20,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from hybrid_lmu._internal.checks import check_choice
 from hybrid_lmu.quantizers import _fixed_point
 from hybrid_lmu.quantizers._fixed_point import ONE
-from hybrid_lmu.quantizers._seeded import SeededQuantizer
+from hybrid_lmu.quantizers._seeded import WHEN_DRAWN, SeededQuantizer
 from hybrid_lmu.quantizers.contract import Quantizer
 
 # u <- (u * a + c) mod 2**24 runs through all 2**24 values (a % 4 == 1, c odd).
@@ -67,15 +68,22 @@ class StochasticQuantizer(SeededQuantizer):
     """Stochastic rounding, ``n = floor(w * f(x) + U)``: unbiased at each step, without memory.
 
     ``U`` comes from a linear congruential generator in each neuron, ``U <- frac(a U + c)`` on the
-    grid of 2**-24, which starts from a uniform draw. So a step is a pure function of its state, and
-    a step and a sequence give the same counts.
+    grid of 2**-24. So a step is a pure function of its state, and a step and a sequence give the
+    same counts. In training, the generator of each sample and neuron starts from a uniform draw; in
+    inference, that of each neuron starts from a fixed number, the same for all samples.
 
     Args:
         activation: ``f``, a name or callable of Keras. Default ``None``: identity.
         resolution: ``w`` > 0, levels per unit of activation per step: a number, one per neuron, or
             ``None`` for a non-spiking ``y = f(x)``. Default 1.
-        seed: integer seed of the first draw. Default ``None``: a random seed.
+        seed: integer seed of the first draws and of the fixed numbers. Default ``None``: a random
+            seed for the draws, and 0 for the fixed numbers.
+        initial_error: ``"uniform"``, or ``"uniform_each_call"`` for draws in inference too. Default
+            ``"uniform"``.
         kwargs: `learn_resolution`, `limit` and `gain` of `Quantizer`.
+
+    Raises:
+        ValueError: if `initial_error` is neither of the two; for the rest, see `Quantizer`.
     """
 
     stationary = True
@@ -86,9 +94,16 @@ class StochasticQuantizer(SeededQuantizer):
         resolution: float | Sequence[float] | None = 1.0,
         *,
         seed: int | None = None,
+        initial_error: str = "uniform",
         **kwargs,
     ):
-        super().__init__(activation, resolution, seed=seed, **kwargs)
+        self.initial_error = check_choice("initial_error", initial_error, tuple(WHEN_DRAWN))
+        super().__init__(
+            activation, resolution, seed=seed, draws=WHEN_DRAWN[initial_error], **kwargs
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "initial_error": self.initial_error}
 
     def round(self, levels, state):
         drawn = ops.cast(state * ONE, "int32") * _FACTOR + _SHIFT

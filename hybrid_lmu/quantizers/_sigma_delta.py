@@ -26,7 +26,7 @@ import numpy as np
 from keras import ops
 
 from hybrid_lmu.quantizers import _fixed_point
-from hybrid_lmu.quantizers._seeded import SeededQuantizer
+from hybrid_lmu.quantizers._seeded import WHEN_DRAWN, SeededQuantizer
 
 _NAMED_ERRORS = {"zeros": 0.0, "half": 0.5}
 
@@ -39,10 +39,13 @@ class SigmaDeltaQuantizer(SeededQuantizer):
         activation: ``f``, a name or callable of Keras. Default ``None``: identity.
         resolution: ``w`` > 0, levels per unit of activation per step: a number, one per neuron, or
             ``None`` for a non-spiking ``y = f(x)``. Default 1.
-        initial_error: ``v_0``: ``"uniform"`` on [0, 1), drawn independently for each sample and
-            neuron (default), ``"zeros"``, ``"half"``, or numbers in [0, 1) that broadcast to the
+        initial_error: ``v_0``. ``"uniform"`` (default): in training, drawn uniformly on [0, 1) for
+            each sample and neuron; in inference, a fixed number for each neuron, made from `seed`,
+            the same for all samples. ``"uniform_each_call"``: drawn in inference too, so that two
+            predictions differ. ``"zeros"``, ``"half"``, or numbers in [0, 1) that broadcast to the
             shape of the neurons.
-        seed: integer seed of the uniform draw. Default ``None``: a random seed.
+        seed: integer seed of the draws and of the fixed numbers. Default ``None``: a random seed
+            for the draws, and 0 for the fixed numbers.
         learn_resolution: True trains the resolution of each neuron. Default False.
         limit: size at which the activity saturates, > 0: a number, or one per neuron. Counts are
             then at most ``ceil(w limit)`` in size, for any data. So the activity bits are at most
@@ -87,7 +90,7 @@ class SigmaDeltaQuantizer(SeededQuantizer):
             activation,
             resolution,
             seed=seed,
-            draws=initial_error == "uniform",
+            draws=WHEN_DRAWN[initial_error] if isinstance(initial_error, str) else "never",
             learn_resolution=learn_resolution,
             limit=limit,
             gain=gain,
@@ -110,7 +113,7 @@ class SigmaDeltaQuantizer(SeededQuantizer):
 
     @property
     def stationary(self):
-        return not self.spiking or self.initial_error == "uniform"
+        return not self.spiking or isinstance(self.initial_error, str)
 
     def get_initial_error(self, shape):
         """Return ``v_0`` of the given shape, (batch, neurons...), float32, in [0, 1)."""
@@ -136,7 +139,7 @@ class SigmaDeltaQuantizer(SeededQuantizer):
 
 def _check_initial_error(initial_error):
     if isinstance(initial_error, str):
-        if initial_error == "uniform":
+        if initial_error in WHEN_DRAWN:
             return initial_error
         if initial_error in _NAMED_ERRORS:
             return _NAMED_ERRORS[initial_error]
@@ -148,6 +151,6 @@ def _check_initial_error(initial_error):
         if value is not None and np.all((value >= 0) & (value < 1)):
             return value.tolist()
     raise ValueError(
-        "`initial_error` must be 'uniform', 'zeros', 'half' or numbers in [0, 1); "
-        f"received: {initial_error!r}"
+        "`initial_error` must be 'uniform', 'uniform_each_call', 'zeros', 'half' or numbers in "
+        f"[0, 1); received: {initial_error!r}"
     )

@@ -51,7 +51,7 @@ def test_without_rounding_the_tail_is_the_end_of_the_whole(feedback):
 def test_tail_has_the_distribution_of_the_full_simulation():
     """Mean over the last 4 steps of 40,000 draws: 4.9 standard errors, as for the last step."""
     one = np.repeat(x[:1], 40_000, axis=0)
-    auto = lmu(return_last=4, seed=1)
+    auto = lmu(return_last=4, seed=1, initial_error="uniform_each_call")
     auto.build(one.shape)
     full = twin(auto, simulation="full", seed=2)
     assert auto.plan(one.shape).takes_last_steps and not full.plan(one.shape).takes_last_steps

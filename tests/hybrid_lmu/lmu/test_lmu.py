@@ -133,8 +133,8 @@ def test_last_step_alone_has_the_distribution_of_the_full_simulation():
     there are 10 comparisons, so the false-alarm rate is about 1e-5 (and the seed is fixed).
     """
     one = np.repeat(x[:1], 40_000, axis=0)
-    auto = lmu("Dense", initial_error="uniform", seed=1)
-    full = lmu("Dense", initial_error="uniform", seed=2, simulation="full")
+    auto = lmu("Dense", initial_error="uniform_each_call", seed=1)
+    full = lmu("Dense", initial_error="uniform_each_call", seed=2, simulation="full")
     full.build(one.shape)
     auto.build(one.shape)
     full.set_weights(auto.get_weights())

@@ -156,8 +156,9 @@ def test_resolution_per_neuron():
 
 
 def test_initial_error_is_uniform_seeded_and_can_be_given():
-    draw = to_numpy(quantizer_for(50, seed=7).get_initial_error((200, 50)))
-    again = to_numpy(quantizer_for(50, seed=7).get_initial_error((200, 50)))
+    given = {"seed": 7, "initial_error": "uniform_each_call"}
+    draw = to_numpy(quantizer_for(50, **given).get_initial_error((200, 50)))
+    again = to_numpy(quantizer_for(50, **given).get_initial_error((200, 50)))
     np.testing.assert_array_equal(draw, again)
     assert draw.min() >= 0 and draw.max() < 1
     # Mean of 10,000 uniform numbers: standard deviation 0.0029.
@@ -186,7 +187,7 @@ def test_bad_inputs():
         SigmaDelta(resolution=[1.0, 2.0, 3.0])(np.zeros((1, 4, 2), "float32"))
     with pytest.raises(ValueError, match=r"received shape \(4, 2\)"):
         SigmaDelta(initial_error="half")(np.zeros((4, 2), "float32"))
-    with pytest.raises(ValueError, match=r"only with initial_error='uniform' and without states"):
+    with pytest.raises(ValueError, match=r"only with a uniform `initial_error` and without states"):
         SigmaDelta(return_state=True)(np.zeros((4, 2), "float32"))
     with pytest.raises(ValueError, match=r"received shape \(4,\)"):
         SigmaDelta()(np.zeros(4, "float32"))
