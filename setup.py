@@ -34,6 +34,7 @@ setup(
     extras_require={
         "tensorflow": TENSORFLOW,
         "jax": ["jax>=0.4.34"],
+        "torch": ["torch>=2.6"],
         "train": TRAIN,
         "test": [
             *TRAIN,

@@ -100,11 +100,21 @@ def _low_bit(report):
     by_addition = [row["name"] for row in rows if row["additions"]]
     others = [row for row in report.products if row["name"] not in by_addition]
     rest = sum(row["effective_macs"] + row["effective_acs"] for row in others)
-    text = f"All products of {len(by_addition)} low-bit weight tensors are additions and shifts."
-    if rest:
-        names = ", ".join(row["name"] for row in others)
-        text += f" The other products, {_number(rest)} effective ones, are those of {names}."
-    return ["", *table, *_wrapped(text)] if by_addition else ["", *table]
+    text = ""
+    if by_addition:
+        text = (
+            f"All products of {len(by_addition)} low-bit weight tensors are additions and shifts."
+        )
+        if rest:
+            names = ", ".join(row["name"] for row in others)
+            text += f" The other products, {_number(rest)} effective ones, are those of {names}."
+    scaled = [row["name"] for row in rows if row["effective_acs"] and not row["additions"]]
+    if scaled:
+        text += (
+            f" The products of {', '.join(scaled)} are not plain additions: the counts have a "
+            "resolution for each neuron, so that each is multiplied by a factor of its own."
+        )
+    return ["", *table, *_wrapped(text.strip())]
 
 
 def _wrapped(text, indent="  "):

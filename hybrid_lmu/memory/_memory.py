@@ -158,7 +158,7 @@ class LegendreMemoryCell(Cell):
             memory: the memory before it, [batch, memory_d * order].
         """
         u = ops.transpose(ops.cast(u, memory.dtype), (0, 2, 1))
-        shape, time = ops.shape(memory), u.shape[2]
+        shape, time = ops.shape(memory), int(u.shape[2])  # `torch.jit.trace` has tensors
         memory = ops.reshape(memory, (-1, self.memory_d, self.order))
         # Long sequences in parts, or the impulse response would take more room than the sequence.
         bounds = [0, *range(time % _LONGEST_RESPONSE or _LONGEST_RESPONSE, time, _LONGEST_RESPONSE)]

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from hybrid_lmu._internal.batches import check_can_be_read_again
-from hybrid_lmu._internal.checks import check_positive
+from hybrid_lmu._internal.checks import check_choice, check_positive, check_positive_integer
 from hybrid_lmu.accounting import count_ranges
 from hybrid_lmu.quantizers._find import quantizers_of
 from hybrid_lmu.quantizers.contract import Quantizer
@@ -22,11 +22,14 @@ class BitBudget(Schedule):
 
     The activity bits of neuron j are ``log2(w_j s_j + 1)``, with ``w_j`` its resolution and ``s_j``
     the range of its activity, in units of activity, over all steps of the samples `x`. A simulation
-    measures the ranges at the start of each epoch. Before each training step one common factor
+    measures the ranges at the start of an epoch. Before each training step one common factor
     multiplies all resolutions, so that the mean over neurons, averaged over the quantized
-    activities, is the budget of the step. Quantizers with ``learn_resolution=True`` learn at the
-    same time which neurons need more bits; the others keep their proportions. The budget is a
-    constraint, so there is no strength of a penalty to choose.
+    activities, is the budget of the step. With `per_activity`, each activity has a factor of its
+    own and keeps the budget by itself. With `provisioned`, the bits of an activity are those of a
+    register that holds any count of any of its neurons, ``log2(max_j n_j - min_j n_j + 1)``.
+    Quantizers with ``learn_resolution=True`` learn at the same time which neurons need more bits;
+    the others keep their proportions. The budget is a constraint, so there is no strength of a
+    penalty to choose.
 
     Callbacks that compare epochs belong into `AfterAnnealing`: an epoch of a larger budget is
     better for no merit of its weights.
@@ -42,6 +45,11 @@ class BitBudget(Schedule):
             they are read at each epoch. A few hundred training samples. Larger data have
             larger ranges: 10,000 sequences of psMNIST need 0.1 to 0.2 bits more than 500.
         batch_size: batch size of the measurement. Default 100.
+        per_activity: whether each activity keeps the budget, in place of their mean. Default False.
+        provisioned: whether `bits` are provisioned bits, in place of activity bits. Default False.
+        measure_every: number of epochs from one measurement to the next, >= 1. Default 1. A
+            measurement simulates all steps of `x`; with few training steps an epoch it may cost
+            more than they do.
         name: shell pattern for the path of the resolutions that share the budget, or one part of
             the path, such as ``"memory_quantizer"``. Default ``"*"``: all quantizers.
         log_name: key of the budget in the logs of each epoch. Default ``"activity_bits"``.
@@ -72,6 +80,9 @@ class BitBudget(Schedule):
         x: Any,
         *,
         batch_size: int = 100,
+        per_activity: bool = False,
+        provisioned: bool = False,
+        measure_every: int = 1,
         name: str = "*",
         log_name: str = "activity_bits",
     ):
@@ -80,6 +91,9 @@ class BitBudget(Schedule):
             bits = check_positive("bits", bits, ", or a function of the step")
         check_can_be_read_again(x, "by a budget")
         self.bits, self.x, self.batch_size = bits, x, batch_size
+        self.per_activity = check_choice("per_activity", per_activity, (True, False))
+        self.provisioned = check_choice("provisioned", provisioned, (True, False))
+        self.measure_every = check_positive_integer("measure_every", measure_every)
         self.name, self.log_name = name, log_name
         self.value = None
 
@@ -92,7 +106,7 @@ class BitBudget(Schedule):
         first = self.epoch is None
         super().on_epoch_begin(epoch, logs)
         # `BackupAndRestore` may have given the model other weights since training began.
-        if not first or self.start:
+        if self.start and (first or epoch % self.measure_every == 0):
             self._measure()
         if not self.start:
             self._level()
@@ -125,14 +139,16 @@ class BitBudget(Schedule):
         self._activities = measured_activities(self.model, self.x, self.batch_size, self.name)
 
     def _level(self):
-        level_activities(self._activities, self._budget(0))
+        level_activities(self._activities, self._budget(0), self.provisioned)
 
     def _apply(self, step):
         self.model  # noqa: B018 (on JAX, writes the state of training to the variables)
         self.value = self._budget(step)
-        factor = common_factor(self._activities, self.value)
-        for activity in self._activities:
-            activity.scale_by(factor)
+        sharing = [[a] for a in self._activities] if self.per_activity else [self._activities]
+        for activities in sharing:
+            factor = common_factor(activities, self.value, self.provisioned)
+            for activity in activities:
+                activity.scale_by(factor)
 
 
 class QuantizedActivity:
@@ -140,16 +156,27 @@ class QuantizedActivity:
 
     Args:
         quantizer: a spiking quantizer that is built.
-        count_ranges: largest minus smallest count of each neuron, at the present resolutions.
+        low: smallest count of each neuron, at the present resolutions.
+        high: largest count of each neuron.
 
     Attributes:
         span: ranges in units of activity, one per neuron.
     """
 
-    def __init__(self, quantizer: Quantizer, count_ranges: np.ndarray):
+    def __init__(self, quantizer: Quantizer, low: np.ndarray, high: np.ndarray):
         self.quantizer = quantizer
+        resolutions = quantizer.resolutions()
         # A neuron that never fired spans less than a level.
-        self.span = np.maximum(count_ranges, 0.5) / quantizer.resolutions()
+        self.span = np.maximum(high - low, 0.5) / resolutions
+        self._low, self._high = low / resolutions, high / resolutions
+
+    def levels(self, provisioned: bool = False) -> np.ndarray:
+        """Return the range of counts of each neuron, or with `provisioned` of all at once, [1]."""
+        resolutions = self.quantizer.resolutions()
+        if not provisioned:
+            return np.ravel(resolutions * self.span)
+        low, high = np.min(resolutions * self._low), np.max(resolutions * self._high)
+        return np.maximum([high - low], 0.5)
 
     def level(self) -> None:
         """Give every neuron the same range of counts, if it has a resolution of its own."""
@@ -183,20 +210,29 @@ def measured_activities(
             f"has {len(quantizers_of(model))} quantizers, {len(named)} of them named {name!r}, and "
             f"{len(ranges)} quantized activities."
         )
-    spans = {path: high - low for path, (low, high) in ranges.items()}
-    return [QuantizedActivity(quantizer, spans[path]) for path, quantizer in named.items()]
+    return [QuantizedActivity(quantizer, *ranges[path]) for path, quantizer in named.items()]
 
 
-def level_activities(activities: list[QuantizedActivity], bits: float) -> None:
-    """Give each activity `bits` activity bits, and all its neurons the same range of counts."""
+def level_activities(
+    activities: list[QuantizedActivity], bits: float, provisioned: bool = False
+) -> None:
+    """Give each activity `bits` bits, and all its neurons the same range of counts."""
     for activity in activities:
         activity.level()
-        activity.scale_by(common_factor([activity], bits))
+        activity.scale_by(common_factor([activity], bits, provisioned))
 
 
-def common_factor(activities: list[QuantizedActivity], bits: float) -> float:
-    """Return the factor of all resolutions that makes the mean activity bits `bits`, to 1e-6."""
-    ranges = [np.ravel(a.quantizer.resolutions() * a.span) for a in activities]
+def common_factor(
+    activities: list[QuantizedActivity], bits: float, provisioned: bool = False
+) -> float:
+    """Return the factor of all resolutions that makes the mean bits of activities `bits`, to 1e-6.
+
+    Args:
+        activities: the activities that share the budget.
+        bits: the budget.
+        provisioned: whether `bits` are provisioned bits, in place of activity bits. Default False.
+    """
+    ranges = [activity.levels(provisioned) for activity in activities]
     shares = np.concatenate([np.full(r.size, 1.0 / (r.size * len(ranges))) for r in ranges])
     levels = np.concatenate(ranges).astype("float64")
     low, high = -40.0, 40.0  # log2 of the factor

@@ -137,3 +137,17 @@ def test_the_footprint_packs_codes_and_leaves_out_what_only_training_needs():
 def test_the_layer_is_left_out_by_its_name():
     model = counted(low_bit(keras.layers.Dense(5), name="readout"))
     assert activity_report(model, x, skip=("readout",)).products == []
+
+
+def test_a_report_says_that_resolutions_for_each_neuron_are_no_plain_additions():
+    def summary(resolution):
+        quantized = SigmaDelta(quantizer=SigmaDeltaQuantizer(resolution=resolution))
+        return activity_report(
+            keras.Sequential([keras.Input(x.shape[1:]), quantized, low_bit(keras.layers.Dense(3))]),
+            x,
+        ).summary()
+
+    neurons = x.shape[-1]
+    assert "not plain additions" not in summary(2.0)
+    text = " ".join(summary([1.0 + 0.3 * i for i in range(neurons)]).split())
+    assert "are not plain additions: the counts have a resolution for each neuron" in text

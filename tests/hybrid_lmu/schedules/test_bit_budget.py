@@ -191,3 +191,43 @@ def test_resolutions_of_their_own_that_are_learned_too_are_levelled():
     path = next(path for path in count_ranges(model, x) if "memory" in path)
     low, high = count_ranges(model, x)[path]
     np.testing.assert_allclose(np.log2(high - low + 1.0), 5.0, atol=0.3)
+
+
+@pytest.mark.parametrize("provisioned", [False, True])
+def test_each_activity_keeps_the_budget_by_itself(provisioned):
+    x, y = data()
+    model = network()
+    budget = BitBudget(3.0, x, per_activity=True, provisioned=provisioned, batch_size=96)
+    model.fit(x, y, epochs=2, batch_size=32, verbose=0, callbacks=[budget])
+    budget._measure()
+    for activity in budget._activities:
+        bits = np.mean(np.log2(activity.levels(provisioned) + 1))
+        assert bits == pytest.approx(3.0, abs=0.3)  # trained since its ranges were measured
+    if provisioned:
+        for row in activity_report(model, x).activities:
+            assert row["provisioned_bits"] <= 4 and row["activity_bits"] < 3.3
+
+
+def test_the_mean_budget_lets_activities_differ():
+    x, y = data()
+    model = network()
+    model.fit(x, y, epochs=2, batch_size=32, verbose=0, callbacks=[BitBudget(3.0, x)])
+    model.layers[0].memory_quantizer.log_factor.assign(np.full(6, 1.0))  # as if learned
+    budget = BitBudget(3.0, x)
+    budget.set_model(model)
+    budget.start = 1
+    budget._measure()
+    budget._apply(0)
+    found = [np.mean(np.log2(a.levels() + 1)) for a in budget._activities]
+    assert np.mean(found) == pytest.approx(3.0, abs=1e-4) and abs(found[0] - found[1]) > 0.5
+
+
+def test_measured_in_every_third_epoch(monkeypatch):
+    x, y = data()
+    model, measured = network(), []
+    budget = BitBudget(3.0, x[:8], measure_every=3)
+    monkeypatch.setattr(
+        budget, "_measure", lambda: measured.append(1) or BitBudget._measure(budget)
+    )
+    model.fit(x, y, epochs=7, batch_size=32, verbose=0, callbacks=[budget])
+    assert len(measured) == 3  # before the first, fourth and seventh epoch
