@@ -17,3 +17,63 @@ def zero_masked_steps(outputs, mask):
     if mask is None:
         return outputs
     return ops.where(with_rank_of(mask, outputs), outputs, ops.zeros_like(outputs))
+
+
+class Compacted:
+    """The steps that a mask leaves, moved together, so that a sequence needs no mask.
+
+    A masked step leaves the states of a recurrent layer as they are. So a layer over the steps that
+    are left gives the outputs at those steps, and may compute them in parallel.
+
+    Args:
+        mask: booleans [batch, time].
+        to_end: whether the steps stand at the end of the sequences, in place of the start. Default
+            False.
+
+    Attributes:
+        valid: booleans [batch, time]: whether a step of the compacted sequence is one of the mask.
+    """
+
+    def __init__(self, mask, to_end: bool = False):
+        self._mask = ops.cast(mask, "bool")
+        time = ops.shape(mask)[1]
+        steps = ops.arange(time, dtype="int32")[None, :]
+        counts = ops.cumsum(ops.cast(self._mask, "int32"), axis=1)
+        number = counts[:, -1:]
+        self.valid = steps >= time - number if to_end else steps < number
+        # Keys that are all different, so that the order of equal ones does not matter.
+        later = self._mask if to_end else ops.logical_not(self._mask)
+        self._order = ops.argsort(steps + time * ops.cast(later, "int32"), axis=1)
+        self._last_valid = counts - 1
+
+    def take(self, x):
+        """Return the sequences x [batch, time, features], compacted, and 0 at the other steps."""
+        return zero_masked_steps(_steps_of(x, self._order), self.valid)
+
+    def put_back(self, outputs, zeros: bool = False, last: bool = False):
+        """Return the outputs of sequences compacted to the start, at the steps of the mask.
+
+        A masked step repeats the output before it, which is 0 at the start of the sequence.
+
+        Args:
+            outputs: [batch, time, features].
+            zeros: whether the output of every masked step is 0. Default False.
+            last: whether to return the last step alone, [batch, 1, features]. Default False.
+        """
+        steps = slice(-1, None) if last else slice(None)
+        index, mask = self._last_valid[:, steps], self._mask[:, steps]
+        back = _steps_of(outputs, ops.maximum(index, 0))
+        return zero_masked_steps(back, mask if zeros else index >= 0)
+
+    def last_output(self, output, zeros: bool = False):
+        """Return the output [batch, features] after the last step: see `put_back`."""
+        valid = self._mask[:, -1:] if zeros else self._last_valid[:, -1:] >= 0
+        return ops.where(valid, output, ops.zeros_like(output))
+
+
+def _steps_of(x, index):
+    """Return x[b, index[b, k]] for x of shape [batch, time, features]."""
+    time = ops.shape(x)[1]
+    first = ops.arange(ops.shape(x)[0], dtype="int32")[:, None] * time
+    # One gather of whole rows: the gradient of `take_along_axis` goes through every number.
+    return ops.take(ops.reshape(x, (-1, x.shape[-1])), first + index, axis=0)

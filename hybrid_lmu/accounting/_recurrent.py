@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from hybrid_lmu._internal.masks import Compacted
 from hybrid_lmu._internal.traversal import all_layers
 from hybrid_lmu.accounting._items import Tape
 from hybrid_lmu.cells._products import cell_products, cell_signals
@@ -67,6 +68,10 @@ def record_sequence(layer: Any, call: Any, tape: Tape) -> Any:
     resolution = _flipped(call.x.resolution, x, layer.go_backwards)
     if layer.go_backwards:
         x = ops.flip(x, axis=1)
+    mask = call.mask
+    if mask is not None:
+        steps = Compacted(ops.flip(mask, axis=1) if layer.go_backwards else mask)
+        x, mask = steps.take(x), steps.valid
     after = [(variable, ops.copy(variable)) for variable, _ in call.seeds or []]
     if not plan.takes_last_steps:
         for variable, value in call.seeds or []:
@@ -82,7 +87,7 @@ def record_sequence(layer: Any, call: Any, tape: Tape) -> Any:
         return NotImplemented
     dtype = coarsest(call.x.dtype, *_dtypes(cell))
     code = Code(x, resolution, None, dtype)
-    return _declared(cell.products(), signals, code, None, cell.state_size, tape, "")
+    return _declared(cell.products(), signals, code, mask, cell.state_size, tape, "")
 
 
 def _declared(products, signals, code, mask, state_size, tape, prefix):

@@ -9,6 +9,7 @@ that of their dtype policy for inputs, products and outputs only.
 import keras
 from keras import ops, tree
 
+from hybrid_lmu._internal import masks
 from hybrid_lmu._internal.checks import (
     check_batch_size,
     check_floating,
@@ -124,15 +125,23 @@ class HybridRNN(CarriedState, keras.layers.RNN):
     def runs_in_parallel(self, sequences, mask):
         """Whether the cell gets the whole sequence at once."""
         whole = getattr(self.cell, "takes_sequences", False)
-        return whole and mask is None and not self.unroll and bool(sequences.shape[1])
+        takes_mask = mask is None or not (self.return_state or self.stateful)
+        return whole and takes_mask and not self.unroll and bool(sequences.shape[1])
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         if self.runs_in_parallel(sequences, mask):
             if self.go_backwards:
                 sequences = ops.flip(sequences, axis=1)
+                mask = None if mask is None else ops.flip(mask, axis=1)
             if self.stateful:  # PyTorch: the variables of the states are changed in place
                 initial_state = tree.map_structure(ops.copy, initial_state)
-            return self.whole(sequences, initial_state, training)
+            if mask is None:
+                return self.whole(sequences, initial_state, training)
+            steps = masks.Compacted(mask)
+            _, outputs, states = self.whole(steps.take(sequences), initial_state, training)
+            last = not self.return_sequences
+            outputs = steps.put_back(outputs, zeros=self.zero_output_for_mask, last=last)
+            return outputs[:, -1], outputs, states
         return super().inner_loop(sequences, _plain_lists(initial_state), mask, training)
 
     def whole(self, sequences, states, training):

@@ -10,6 +10,7 @@ from keras import ops
 
 from hybrid_lmu._internal.checks import check_floating, check_positive_integer
 from hybrid_lmu._internal.keras_compat import ensure_shape
+from hybrid_lmu._internal.masks import Compacted
 from hybrid_lmu.cells._hybrid_cell import with_objects
 from hybrid_lmu.cells._rnn import HybridRNN
 from hybrid_lmu.lmu._cell import CELL_ARGUMENTS, OBJECTS_OF_LMU, HybridLMUCell
@@ -180,7 +181,7 @@ class HybridLMU(HybridRNN):
             sequences.shape, mask=mask is not None, initial_state=initial_state is not None
         )
         if chosen.takes_last_steps:
-            return self._last_steps(sequences, chosen.steps, training)
+            return self._last_steps(sequences, chosen.steps, mask, training)
         output = super().call(sequences, initial_state=initial_state, mask=mask, training=training)
         return output if self.return_last is None else self._last_part(output)
 
@@ -193,18 +194,25 @@ class HybridLMU(HybridRNN):
             "that many steps; outputs of all steps:",
         )
 
-    def _last_steps(self, sequences, steps, training):
+    def _last_steps(self, sequences, steps, mask, training):
         check_floating(self, sequences)
-        cell = self.cell
+        cell, left = self.cell, None
         if self.go_backwards:
             sequences = ops.flip(sequences, axis=1)
+            mask = None if mask is None else ops.flip(mask, axis=1)
+        if mask is not None:
+            left = Compacted(mask, to_end=True)
+            sequences = left.take(sequences)
         size = ops.shape(sequences)[0]
         if training:  # `keras.layers.RNN.call`, which would draw the masks, is not called
             cell.get_dropout_mask(sequences[:, 0])
             cell.get_recurrent_dropout_mask(ops.zeros((size, cell.output_size)))
         states = self.get_initial_state(size)
         if self.return_last is None and not cell.hidden.recurrent:
-            output = last_step(cell, sequences, states, training)
+            valid = None if left is None else left.valid
+            output = last_step(cell, sequences, states, training, valid)
+            if left is not None:
+                output = left.last_output(output, zeros=self.zero_output_for_mask)
         else:
             outputs = last_steps(cell, sequences, states, steps, training)
             last = self.return_last

@@ -37,7 +37,8 @@ class Way(enum.Enum):
     )
     STEP_BY_STEP = (
         "`hidden_to_memory`, `memory_to_memory`, a quantizer with a limit or a trained theta under "
-        "feedback of counts, a mask, an unknown length, or `unroll=True`",
+        "feedback of counts, a mask with `return_state` or `stateful`, an unknown length, or "
+        "`unroll=True`",
         "The whole cell runs in a loop, step by step.",
     )
 
@@ -99,7 +100,7 @@ def plan(layer, shape, mask: bool = False, initial_state: bool = False) -> Plan:
     reason = why_step_by_step(cell) or _why_this_call_steps(layer, time, mask)
     if reason:
         return Plan(Way.STEP_BY_STEP, reason)
-    reason = _why_all_steps(layer, initial_state)
+    reason = _why_all_steps(layer, mask, initial_state)
     if reason is None:
         reason = "the outputs before the last steps are not asked for"
         if layer.return_last is None and not cell.hidden.recurrent:
@@ -125,19 +126,21 @@ def why_step_by_step(cell) -> str | None:
 
 
 def _why_this_call_steps(layer, time, mask):
-    if mask:
-        return "the sequences have a mask"
+    if mask and (layer.return_state or layer.stateful):
+        return "the states at the end of sequences with a mask are asked for"
     if layer.unroll:
         return "`unroll` is True"
     return None if time else "the length of the sequences is unknown or 0"
 
 
-def _why_all_steps(layer, initial_state):
+def _why_all_steps(layer, mask, initial_state):
     """Return why the last steps alone would not do; None if they do."""
     if layer.simulation == "full":
         return "`simulation` is 'full'"
     if layer.return_sequences and layer.return_last is None:
         return "`return_sequences` is True"
+    if mask and (layer.return_last is not None or layer.cell.hidden.recurrent):
+        return "the last steps of sequences with a mask are not the same for all"
     if layer.return_state or layer.stateful or initial_state:
         return "the call takes or returns states"
     if layer.simulation == "auto" and layer.cell.hidden.recurrent:

@@ -8,6 +8,7 @@ from typing import Any
 
 from keras import ops
 
+from hybrid_lmu._internal.masks import zero_masked_steps
 from hybrid_lmu.cells.contract import one_step_before
 from hybrid_lmu.lmu._feedback import run_with_counts_fed_back
 from hybrid_lmu.lmu._step import encode, hidden_input
@@ -49,7 +50,7 @@ def run_sequence(cell, inputs, states, training):
     return signals, outputs, after + [new[name] for name in cell.memory_states]
 
 
-def last_step(cell, inputs, states, training: bool = False):
+def last_step(cell, inputs, states, training: bool = False, valid=None):
     """Return the output after a whole sequence, [batch, units].
 
     Only if `takes_sequences` and the hidden cell is not recurrent.
@@ -60,10 +61,12 @@ def last_step(cell, inputs, states, training: bool = False):
             before the last step. If the memory gets its counts back, its diffusion error is
             that before the first step.
         training: as in `call`.
+        valid: booleans [batch, time], False at steps before the start of a sequence, where the
+            memory is still zero. Default None: all sequences start at the first step.
     """
     hidden_states, state = cell.split_states(states)
     inputs = ops.cast(inputs, cell.dtype_policy.compute_dtype)
-    u = encode(cell, inputs, training)
+    u = zero_masked_steps(encode(cell, inputs, training), valid)
     if cell.feeds_back_counts:
         q, _ = _counts_fed_back(cell, u, state, return_sequences=False)
     else:

@@ -163,7 +163,8 @@ def test_last_step_alone_is_taken_only_where_it_is_valid():
         ("Dense", {**uniform, "unroll": True}),
     ):
         assert not lmu(hidden, **options).plan(x.shape).takes_last_steps
-    assert not lmu("Dense", **uniform).plan(x.shape, mask=True).takes_last_steps
+    assert lmu("Dense", **uniform).plan(x.shape, mask=True).takes_last_steps
+    assert not lmu("Dense", **uniform, return_last=3).plan(x.shape, mask=True).takes_last_steps
 
 
 @connections

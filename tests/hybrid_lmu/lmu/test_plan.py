@@ -36,7 +36,10 @@ TABLE = [
     ({"trainable_theta": True, **counts}, {}, Way.STEP_BY_STEP, None),
     ({**limited, **counts}, {}, Way.STEP_BY_STEP, None),
     (limited, {}, Way.LAST_STEP, 1),
-    ({}, {"mask": np.ones((2, 6), bool)}, Way.STEP_BY_STEP, None),
+    ({}, {"mask": np.ones((2, 6), bool)}, Way.LAST_STEP, 1),
+    ({"hidden": "LSTM", "simulation": 4}, {"mask": np.ones((2, 6), bool)}, Way.MEMORY_FIRST, None),
+    ({"return_sequences": True}, {"mask": np.ones((2, 6), bool)}, Way.PARALLEL, None),
+    ({"return_state": True}, {"mask": np.ones((2, 6), bool)}, Way.STEP_BY_STEP, None),
 ]
 
 
