@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from training._options import Parser
 from training.cli import BACKENDS, default_data_dir, parse_seeds
 from training.errors import TrainingError
 from training.startup import describe_engine, prepare_environment
@@ -28,7 +29,7 @@ def one_line(error: Exception) -> str:
 
 def make_parser(verb: str, description: str, **options) -> argparse.ArgumentParser:
     """The parser of `python -m evaluation VERB`."""
-    return argparse.ArgumentParser(
+    return Parser(
         prog=f"python -m evaluation {verb}".strip(),
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,

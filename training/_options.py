@@ -2,8 +2,10 @@
 
 import argparse
 import dataclasses
+import difflib
 import math
 import numbers
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -51,6 +53,19 @@ class Options:
         for part in type(self).__mro__:
             if "_check_together" in vars(part):
                 part._check_together(self)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are two lines: what is wrong, and where the options are listed."""
+
+    def error(self, message: str):
+        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+        if unknown:
+            known = difflib.get_close_matches(
+                unknown[1], self._option_string_actions, n=1, cutoff=0.75
+            )
+            message += f"; did you mean {known[0]}?" if known else ""
+        self.exit(2, f"error: {message}\n`{self.prog} --help` lists the options.\n")
 
 
 def add_flags(parser: argparse.ArgumentParser, part: type[Options]) -> None:

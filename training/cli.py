@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from training._options import add_flags
+from training._options import Parser, add_flags
 from training.config import (
     DEFAULT_MODELS,
     EVENT_MODELS,
@@ -42,7 +42,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the command line: its flags come from the fields of `training.config.PARTS`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m training", description=DESCRIPTION, epilog=EPILOG, formatter_class=_Help
     )
     _add_runs(parser.add_argument_group("runs: one for each model and seed").add_argument)

@@ -4,7 +4,7 @@ import typing
 
 import pytest
 
-from training._options import Options, add_flags, integer, one_of, option, positive, share
+from training._options import Options, Parser, add_flags, integer, one_of, option, positive, share
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,3 +69,20 @@ def test_each_value_and_then_all_together_are_checked(options, message):
         with pytest.raises(ValueError, match=message):
             kind(**options)
     assert Party(sugar=2.0, iced=True).cold == 0.5
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        (["--epochz", "3"], "unrecognized arguments: --epochz 3; did you mean --epochs?"),
+        (["--unlike"], "unrecognized arguments: --unlike"),
+        (["--epochs", "x"], "argument --epochs: invalid int value: 'x'"),
+    ],
+)
+def test_a_usage_error_is_two_lines(given, message, capsys):
+    parser = Parser(prog="python -m example")
+    parser.add_argument("--epochs", type=int)
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(given)
+    expected = [f"error: {message}", "`python -m example --help` lists the options."]
+    assert capsys.readouterr().err.splitlines() == expected
