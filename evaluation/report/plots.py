@@ -107,6 +107,10 @@ def epochs(runs, title=None):
                     for i, name in enumerate(names)
                 ],
             )
+        if max(len(r.history["epoch"]) for r in shown) == 1:
+            for ax in axes:  # markers on their own: room for the lowest one
+                ax.margins(0.05, 0.15)
+                ax.set_ylim(auto=True)
         axes[-1].set_xlabel("epoch")
         axes[-1].xaxis.set_major_locator(_whole(12, steps=(1, 2, 5, 10)))
     return figure

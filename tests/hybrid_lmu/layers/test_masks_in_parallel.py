@@ -51,6 +51,8 @@ def test_outputs_are_those_of_the_loop(kind, mask):
         loop.set_weights(layer.get_weights())
         assert layer.runs_in_parallel(x, mask) and not loop.runs_in_parallel(x, mask)
         expected = to_numpy(loop(x, mask=ops.convert_to_tensor(mask)))
+        if "zero_output_for_mask" in options:  # an unrolled loop of Keras on JAX leaves it out
+            expected = np.where(mask[..., None], expected, 0)
         found = to_numpy(layer(x, mask=ops.convert_to_tensor(mask)))
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
