@@ -91,6 +91,10 @@ def decision_maps(maps: dict, points, labels, title: str):
                     axes[1, column].axis("off")
                 else:
                     lower = _map(axes[1, column], deviation, spread, largest)
+        for ax in axes[:, 0]:
+            ax.set_ylabel("second coordinate")
+        for column in axes.T:
+            [ax for ax in column if ax.axison][-1].set_xlabel("first coordinate")
         figure.colorbar(upper, ax=axes[0], label="probability of class 1", shrink=0.85)
         if rows == 2:
             figure.colorbar(lower, ax=axes[1], label="deviation between draws", shrink=0.85)
@@ -118,6 +122,7 @@ def curves(x, truth, predictions: dict, seen, title: str):
             ax.plot(x, truth, color=INK, lw=1, ls="--", label="truth")
             ax.scatter(*seen, s=9, color=INK, zorder=3, label="training points")
             ax.legend(loc="upper left", ncols=3, fontsize=8.5)
+            ax.set_ylabel("y")
         axes[0, 0].set_title(title)
         axes[-1, 0].set_xlabel("x")
     return figure

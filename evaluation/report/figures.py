@@ -40,19 +40,21 @@ def history_figures(runs):
 
 
 def detailed_runs(runs):
-    """The runs whose models are looked at closely: of each task the first spiking one.
+    """The runs whose models are looked at closely: of each task the first that sends counts.
 
     Runs without a saved model do not count.
     """
     first = {}
     for run in runs:
-        if run.spiking and run.best_model:
+        if run.activity.activities and run.best_model:
             first.setdefault(run.task, run)
     return list(first.values())
 
 
 def model_figures(run, test, kind, samples=500, factors=None, note=lambda text: None):
-    """Three figures of one trained spiking model: score against bits, raster, histograms.
+    """The figures of one trained spiking model: score against bits, raster, histograms.
+
+    A network of spiking neurons has no resolution to change, and so no score against bits.
 
     Args:
         run: the `Run`.
@@ -72,10 +74,12 @@ def model_figures(run, test, kind, samples=500, factors=None, note=lambda text: 
             f"best.keras must take inputs of shape {part.x.shape[1:]}; "
             f"received: {model.input_shape[1:]}"
         )
-    return [
-        _bits_figure(run, model, part, kind, factors, note),
-        *_count_figures(run, model, part, note),
-    ]
+    from hybrid_lmu import resolution_variables
+
+    figures = _count_figures(run, model, part, note)
+    if resolution_variables(model):
+        figures.insert(0, _bits_figure(run, model, part, kind, factors, note))
+    return figures
 
 
 def _bits_figure(run, model, part, kind, factors, note):

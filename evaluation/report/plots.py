@@ -107,10 +107,7 @@ def epochs(runs, title=None):
                     for i, name in enumerate(names)
                 ],
             )
-        if max(len(r.history["epoch"]) for r in shown) == 1:
-            for ax in axes:  # markers on their own: room for the lowest one
-                ax.margins(0.05, 0.15)
-                ax.set_ylim(auto=True)
+        axes[-1].margins(y=0.1)  # the last epoch's marker, or that of a single one, is whole
         axes[-1].set_xlabel("epoch")
         axes[-1].xaxis.set_major_locator(_whole(12, steps=(1, 2, 5, 10)))
     return figure
@@ -154,7 +151,7 @@ def _lowest_shown(curves):
     """Lower end of the accuracy axis: where the curves settle needs the room, not their start."""
     values = np.concatenate([np.asarray(c, dtype="float64") for c in curves if len(c)] or [[0, 1]])
     settled = min(np.median(c) for c in curves if len(c)) if any(map(len, curves)) else 0
-    return max(values.min() - 0.02, settled - 4 * (values.max() - settled))
+    return max(values.min(), settled - 4 * (values.max() - settled)) - 0.02
 
 
 def accuracy_against_bits(points, metric="accuracy", reference=None, title=None):
