@@ -13,7 +13,7 @@ from hybrid_lmu.accounting._footprint import footprint
 from hybrid_lmu.accounting._items import ActivityItem, GatesItem, OutputItem, ProductItem
 from hybrid_lmu.accounting._recording import recording_of
 from hybrid_lmu.accounting._table import summary
-from hybrid_lmu.accounting._totals import TOTALS, check_grid, valid_steps
+from hybrid_lmu.accounting._totals import TOTALS, check_countable, check_grid, valid_steps
 
 _COUNTS = ("dense_macs", "effective_macs", "effective_acs", "strict_acs", "graded_acs",
            "additions", "bit_operations")  # fmt: skip
@@ -142,7 +142,8 @@ def record_activity(model, x, batch_size=32):
         for item, recorded in zip(items, arrays, strict=True):
             if isinstance(item, ActivityItem):
                 check_grid(item, float(recorded["error"]), recorded["resolution"])
-                counts = np.rint(recorded["counts"]).astype("int64")
+                counts = check_countable(item, recorded["counts"])
+                counts = np.rint(counts).astype("int64")
                 parts.setdefault(item.name, ([], recorded["resolution"]))[0].append(counts)
     for name, (counts, _) in parts.items():
         lengths = sorted({part.shape[1] for part in counts})
@@ -173,7 +174,7 @@ def count_ranges(model, x, batch_size=32):
             for item, recorded in zip(items, arrays, strict=True):
                 if not isinstance(item, ActivityItem) or item.variable is None:
                     continue
-                counts = valid_steps(recorded)
+                counts = check_countable(item, valid_steps(recorded))
                 if len(counts):
                     path = recording.source_path(item.variable)
                     # Rounded last: they are fewer then.

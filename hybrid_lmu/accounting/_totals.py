@@ -130,7 +130,7 @@ class ActivityTotals:
         counts = arrays["counts"]
         if self.statistics is None:
             self.statistics = CountStatistics(counts.shape[-1])
-        self.statistics.update(valid_steps(arrays))
+        self.statistics.update(check_countable(self.item, valid_steps(arrays)))
 
     @property
     def zeros(self):
@@ -188,6 +188,17 @@ def check_grid(item, error, resolution):
             f"with resolution {np.mean(resolution):g}: it is off by {error:.3g} levels; expected "
             f"at most {_TOLERANCE:g}."
         )
+
+
+def check_countable(item, counts):
+    """Return the counts; raise ValueError if float64 does not tell them all apart."""
+    largest = float(np.abs(counts).max(initial=0.0))
+    if not largest < 2.0**53:
+        raise ValueError(
+            f"Activity {item.name!r} has counts up to {largest:.3g}; expected less than 2**53. Use "
+            "a smaller resolution, or scale the data."
+        )
+    return counts
 
 
 def warn_of_rounded_counts(item, largest):

@@ -99,7 +99,8 @@ class Quantizer(keras.layers.Layer):
     state. The gradient to `log_factor` is ``dy/dg = -(y - f(x))``, because the rounding error is
     inversely proportional to the resolution.
 
-    The state is float32 whatever the dtype policy. A quantizer that is given to a second owner is
+    The state is float32 whatever the dtype policy. A level ``w f(x)`` beyond the range of float32,
+    3.4e38, is infinite, and so is its output. A quantizer that is given to a second owner is
     copied, as it starts from its arguments, and each owner has resolutions of its own.
 
     Raises:

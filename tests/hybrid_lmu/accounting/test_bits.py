@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from hybrid_lmu import SigmaDelta, activity_report
-from hybrid_lmu.accounting import CountStatistics
+from hybrid_lmu import SigmaDelta, activity_report, record_activity
+from hybrid_lmu.accounting import CountStatistics, count_ranges
 from hybrid_lmu.accounting._statistics import bit_length
 
 
@@ -100,3 +100,23 @@ def test_counts_that_half_precision_rounds_are_named(policy, exact):
         activity_report(model, x)
     with pytest.warns(UserWarning, match=f"counts up to {exact} apart"):
         activity_report(model, 1.1 * x)
+
+
+@pytest.mark.parametrize("measure", [activity_report, record_activity, count_ranges])
+@pytest.mark.parametrize("size", [1e16, 1e30])
+def test_counts_too_large_to_tell_apart_are_an_error(measure, size):
+    model = keras.Sequential(
+        [keras.Input((4, 1)), SigmaDelta(resolution=4.0), keras.layers.Dense(2)]
+    )
+    with pytest.raises(ValueError, match=r"has counts up to .*e\+.*expected less than 2\*\*53"):
+        measure(model, np.full((2, 4, 1), size, "float32"))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "uint16", "int32"])
+def test_integer_data_are_counted_as_they_are(dtype):
+    model = keras.Sequential(
+        [keras.Input((4, 1)), SigmaDelta(resolution=1.0), keras.layers.Dense(2)]
+    )
+    largest = 1 if dtype == "bool" else min(np.iinfo(dtype).max, 2**23)
+    report = activity_report(model, np.full((2, 4, 1), largest).astype(dtype))
+    assert report.activities[0]["count_max"] == largest
