@@ -58,7 +58,8 @@ class SeededQuantizer(Quantizer):
         if self.seed_generator is None:
             return super().get_initial_error(shape)
         if not (self._always_draws or in_training(self)):
-            return ops.broadcast_to(fixed_errors(shape[1:], self.seed), shape)
+            # A sum, as PyTorch's variables refuse a tensor that is a view of fewer numbers.
+            return ops.zeros(shape, dtype="float32") + fixed_errors(shape[1:], self.seed)
         error = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
         return _fixed_point.on_grid(error)
 
@@ -97,4 +98,5 @@ def fixed_errors(shape: Sequence, seed: int | None = None):
     for size in shape[:-1]:
         places = places * size
     step = ops.reshape(ops.arange(places, dtype="int32") * _GOLDEN, (*shape[:-1], 1))
+    drawn = ops.convert_to_tensor(drawn, dtype="int32")
     return _fixed_point.from_grid(ops.bitwise_and(step + drawn, one - 1))
