@@ -138,14 +138,18 @@ class HybridRNN(CarriedState, keras.layers.RNN):
             if mask is None:
                 return self.whole(sequences, initial_state, training)
             steps = masks.Compacted(mask)
-            _, outputs, states = self.whole(steps.take(sequences), initial_state, training)
+            compacted = steps.take(sequences)
+            _, outputs, states = self.whole(compacted, initial_state, training, every=True)
             last = not self.return_sequences
             outputs = steps.put_back(outputs, zeros=self.zero_output_for_mask, last=last)
             return outputs[:, -1], outputs, states
         return super().inner_loop(sequences, _plain_lists(initial_state), mask, training)
 
-    def whole(self, sequences, states, training):
-        """Compute a sequence without mask, of known length: ``(last, outputs, states)``."""
+    def whole(self, sequences, states, training, every=False):
+        """Compute a sequence without mask, of known length: ``(last, outputs, states)``.
+
+        With `every`, `outputs` must be those of all steps, even if only the last is returned.
+        """
         outputs, states = self.cell.sequence(sequences, states, training)
         return outputs[:, -1], outputs, states
 

@@ -359,8 +359,8 @@ class LegendreMemory(HybridRNN):
         """The present theta in steps."""
         return self.cell.theta
 
-    def whole(self, sequences, states, training):
-        if self.return_sequences:
+    def whole(self, sequences, states, training, every=False):
+        if self.return_sequences or every:
             outputs = self.cell.all_steps(sequences, states[0])
             last = outputs[:, -1]
         else:
