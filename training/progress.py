@@ -2,12 +2,15 @@
 
 import sys
 import time
+from collections.abc import Iterator
 from typing import TextIO
 
 import keras
+import numpy as np
 
 WIDTH = 24
 LOG_LINES = 10
+SECONDS_BETWEEN_LINES = 10
 
 
 class ProgressLine(keras.callbacks.Callback):
@@ -77,3 +80,52 @@ class ProgressLine(keras.callbacks.Callback):
     def _draw(self, done):
         # \r: back to the line's start; \x1b[K: clear what a longer line left behind.
         print(f"\r{self._line(done)}\x1b[K", end="", file=self.stream, flush=True)
+
+
+class ScoringLine(keras.callbacks.Callback):
+    """Shows what is tested, how much of it is done, and the time: a callback of `predict`.
+
+    In a log file a line comes every 10 seconds, so that a short test has the first line alone.
+
+    Args:
+        label: text in front, such as the model's name.
+        stream: where to write. Default: standard output.
+    """
+
+    def __init__(self, label: str, stream: TextIO | None = None) -> None:
+        super().__init__()
+        self.label, self.stream = label, stream or sys.stdout
+        self.live = self.stream.isatty()
+        self._start = self._drawn = time.monotonic()
+
+    def begin(self, what: str, sequences: int, batch_size: int) -> None:
+        """Begin to test `sequences` sequences in batches."""
+        self._what, self._sequences, self._batch_size = what, sequences, batch_size
+        self._draw(0)
+
+    def on_predict_batch_end(self, batch, logs=None):
+        self._draw(batch + 1)
+
+    def batches(self, x: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the batches of x, and show how many are done."""
+        for batch, start in enumerate(range(0, len(x), self._batch_size)):
+            yield x[start : start + self._batch_size]
+            self._draw(batch + 1)
+
+    def end(self) -> None:
+        """End the line of a terminal."""
+        if self.live:
+            print(file=self.stream, flush=True)
+
+    def _draw(self, batches):
+        now = time.monotonic()
+        if now - self._drawn < (0.1 if self.live else SECONDS_BETWEEN_LINES):
+            return
+        self._drawn = now
+        done = min(batches * self._batch_size, self._sequences)
+        text = (
+            f"{self.label:<12} testing: {self._what}, {done:,} of {self._sequences:,} sequences"
+            f"  {now - self._start:4.0f} s"
+        )
+        ends = {"end": ""} if self.live else {}
+        print(f"\r{text}\x1b[K" if self.live else text, **ends, file=self.stream, flush=True)

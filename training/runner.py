@@ -17,7 +17,7 @@ from training.distribution import device_scope
 from training.environment import describe_environment
 from training.fit import fit, make_loss, make_metrics, make_optimizer
 from training.models import build_model, count_parameters, solve_units, uses_keras_lmu
-from training.progress import ProgressLine
+from training.progress import ProgressLine, ScoringLine
 from training.runfolder import RunFolder
 from training.schedule import annealing, first_final_epoch
 from training.scores import evaluate
@@ -74,7 +74,9 @@ def run(
         start_afresh(config)  # names and draws as if nothing had been counted
         recorder = _train(config, task, units, folder, stream, label)
         print(f"{label:<12} testing on {len(task.test)} sequences", file=stream, flush=True)
-        metrics = _judge(config, task, units, folder, recorder)
+        line = ScoringLine(label, stream)
+        metrics = _judge(config, task, units, folder, recorder, line)
+        line.end()
         folder.write_json("metrics.json", metrics)
         folder.remove_checkpoints()
         return metrics
@@ -123,20 +125,21 @@ def compiled_model(config: RunConfig, task: TaskData, units: int, steps: int) ->
     return model
 
 
-def _judge(config, task, units, folder, recorder):
+def _judge(config, task, units, folder, recorder, line):
     """Scores, bits and operations of best.keras; only this looks at the test split."""
     keras.utils.set_random_seed(config.seed)  # the same draws whether or not it was resumed
     model = folder.read_model("best.keras")
 
-    def score(model, split):
-        return evaluate(model, split, task.kind, config.batch_size)
+    def score(model, split, what):
+        line.begin(what, len(split), config.batch_size)
+        return evaluate(model, split, task.kind, config.batch_size, callbacks=[line])
 
     metrics = {
         "task": config.task,
         "model": config.model,
         "implementation": implementation(config),
         "seed": config.seed,
-        "validation": score(model, task.validation),
+        "validation": score(model, task.validation, "validation"),
         "best_epoch": recorder.best["epoch"],
         "units": units,
         "parameters": count_parameters(model),
@@ -147,16 +150,18 @@ def _judge(config, task, units, folder, recorder):
         drawn = config.initial_error == "uniform_each_call"
         metrics["initial_errors"] = "drawn in each call" if drawn else "fixed"
         metrics["non_spiking_test"] = at_resolutions(
-            model, lambda: score(model, task.test), NON_SPIKING_RESOLUTION
+            model, lambda: score(model, task.test, "not spiking"), NON_SPIKING_RESOLUTION
         )
     # The test counts every step, however the model was trained.
     model = full_simulation(model, every_layer=False)
-    metrics["test"] = score(model, task.test)
-    report = activity_report(
-        model, task.test.x[: config.report_samples], batch_size=config.batch_size
-    )
+    metrics["test"] = score(model, task.test, "every step")
+    counted = task.test.x[: config.report_samples]
+    line.begin("counts", len(counted), config.batch_size)
+    report = activity_report(model, line.batches(counted), batch_size=config.batch_size)
     if config.weights != "full" and config.weight_rule == "sigmoids":
-        metrics["soft_test"] = score(weights.with_inference(model, "soft"), task.test)
+        metrics["soft_test"] = score(
+            weights.with_inference(model, "soft"), task.test, "soft weights"
+        )
         metrics["between_levels"] = weights.between_levels(model)
     return {
         **metrics,

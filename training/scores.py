@@ -1,6 +1,7 @@
 """Scores of a model on a split, computed in NumPy from its predictions, with 95 % intervals."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,14 +10,20 @@ from training.tasks import Split
 Z95 = 1.959963984540054
 
 
-def predict(model: "keras.Model", x: np.ndarray, batch_size: int) -> np.ndarray:  # noqa: F821
+def predict(
+    model: "keras.Model",  # noqa: F821
+    x: np.ndarray,
+    batch_size: int,
+    callbacks: Sequence = (),
+) -> np.ndarray:
     """`model.predict` in batches of one size: the last one is filled up and cut again.
 
     One shape means one trace or compilation, and an equal share for each of several devices.
     """
     missing = -len(x) % batch_size
     padded = np.concatenate([x, np.repeat(x[-1:], missing, axis=0)]) if missing else x
-    return model.predict(padded, batch_size=batch_size, verbose=0)[: len(x)]
+    outputs = model.predict(padded, batch_size=batch_size, verbose=0, callbacks=list(callbacks))
+    return outputs[: len(x)]
 
 
 def evaluate(
@@ -25,12 +32,14 @@ def evaluate(
     kind: str,
     batch_size: int,
     logits: bool = True,
+    callbacks: Sequence = (),
 ) -> dict:
     """Score of `model` on `split`; see `score_classes` and `score_regression`.
 
-    `logits`: whether a classifier puts out logits, or probabilities.
+    `logits`: whether a classifier puts out logits, or probabilities. `callbacks`: of Keras, for
+    `predict`.
     """
-    outputs = predict(model, split.x, batch_size).astype("float64")
+    outputs = predict(model, split.x, batch_size, callbacks).astype("float64")
     if kind == "classes":
         outputs = outputs if logits else np.log(np.maximum(outputs, 1e-30))
         return score_classes(outputs, split.y, split.weight)

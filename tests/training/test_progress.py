@@ -1,6 +1,8 @@
 import io
 
-from training.progress import LOG_LINES, ProgressLine
+import numpy as np
+
+from training.progress import LOG_LINES, ProgressLine, ScoringLine
 
 
 class Terminal(io.StringIO):
@@ -36,3 +38,26 @@ def test_a_terminal_gets_one_line_redrawn():
 
 def test_lines_fit_a_terminal():
     assert max(map(len, show(io.StringIO()).splitlines())) < 120
+
+
+def test_the_test_shows_how_much_is_done(monkeypatch):
+    """A line each 10 seconds in a log file; one line in a terminal, redrawn."""
+    now = iter(range(0, 600, 6))
+    monkeypatch.setattr("training.progress.time.monotonic", lambda: next(now))
+    log = io.StringIO()
+    line = ScoringLine("lstm", log)
+    line.begin("every step", 250, 100)
+    for batch in range(3):
+        line.on_predict_batch_end(batch)
+    line.end()
+    assert log.getvalue().splitlines() == [
+        "lstm         testing: every step, 100 of 250 sequences    12 s",
+        "lstm         testing: every step, 250 of 250 sequences    24 s",
+    ]
+
+    terminal = Terminal()
+    line = ScoringLine("lstm", terminal)
+    line.begin("counts", 250, 100)
+    assert [len(part) for part in line.batches(np.zeros(250))] == [100, 100, 50]
+    line.end()
+    assert terminal.getvalue().count("\n") == 1 and "250 of 250" in terminal.getvalue()

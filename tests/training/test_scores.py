@@ -58,7 +58,7 @@ def test_nrmse_is_one_for_the_mean_and_zero_for_the_truth():
 
 def test_predict_fills_the_last_batch_and_cuts_it_again():
     class Model:
-        def predict(self, x, batch_size, verbose):
+        def predict(self, x, batch_size, verbose, callbacks):
             assert len(x) % batch_size == 0
             return 2 * x
 
