@@ -19,6 +19,19 @@ def zero_masked_steps(outputs, mask):
     return ops.where(with_rank_of(mask, outputs), outputs, ops.zeros_like(outputs))
 
 
+def last_steps(x, mask, steps: int):
+    """Return booleans [batch, time], True at the last `steps` steps that the mask leaves.
+
+    Args:
+        x: [batch, time, ...].
+        mask: booleans [batch, time], or None for no mask.
+        steps: number of steps.
+    """
+    mask = ops.ones(ops.shape(x)[:2], dtype="bool") if mask is None else ops.cast(mask, "bool")
+    counts = ops.cumsum(ops.cast(mask, "int32"), axis=1)
+    return ops.logical_and(mask, counts > counts[:, -1:] - steps)
+
+
 class Compacted:
     """The steps that a mask leaves, moved together, so that a sequence needs no mask.
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from hybrid_lmu._internal.masks import last_steps
 from hybrid_lmu.accounting._statistics import signed_digits
 from hybrid_lmu.cells.contract import Activity, Gates, Product, Products
 from hybrid_lmu.codes import EPSILON, RAW, Code, coarsest, is_known, resolution_of
@@ -85,7 +86,13 @@ class GatesItem(Item):
 
 @dataclass
 class Tape:
-    """Collects the items of one tracing, and the tensors ``{"index/key": tensor}`` of each."""
+    """Collects the items of one tracing, and the tensors ``{"index/key": tensor}`` of each.
+
+    Args:
+        read_once: whether what only an output needs is counted at the steps that are read.
+    """
+
+    read_once: bool = False
 
     items: list = field(default_factory=list)
     tensors: dict = field(default_factory=dict)
@@ -122,7 +129,9 @@ class Tape:
         finally:
             self._codes = {}
 
-    def declared(self, products: Products, signals: dict, inputs: Code, mask, prefix="") -> Any:
+    def declared(
+        self, products: Products, signals: dict, inputs: Code, mask, prefix="", last=None
+    ) -> Any:
         """Add what a cell or layer has declared; return the resolution of its output.
 
         Args:
@@ -131,9 +140,13 @@ class Tape:
             inputs: the code of the input.
             mask: booleans over the leading axes, or None.
             prefix: put before the name of each item.
+            last: number of last steps whose output is read. Default None: all steps.
         """
+        read = mask
+        if self.read_once and last is not None:
+            read = last_steps(inputs.tensor, mask, last)
 
-        def code(signal):
+        def code(signal, mask=mask):
             known = signal.name in signals
             tensor = signals[signal.name] if known else signal.value(signals)
             found = inputs.resolution if signal.from_input else resolution_of(signal)
@@ -142,11 +155,13 @@ class Tape:
         for item in products.items:
             label = " ".join(part for part in (prefix, item.name) if part)
             if isinstance(item, Product):
-                self._declared_product(item, label, [code(one) for one in item.inputs])
+                steps = read if item.when_read else mask
+                self._declared_product(item, label, [code(one, steps) for one in item.inputs])
             elif isinstance(item, Activity):
                 quantizer = item.signal.quantizer
                 variable = None if quantizer is None else quantizer.resolution_variable
-                self.activity(label, code(item.signal), item.held, variable)
+                steps = read if item.when_read else mask
+                self.activity(label, code(item.signal, steps), item.held, variable)
             elif isinstance(item, Gates):
                 self.gates(label, code(item.signal), item.count)
         output = products.output

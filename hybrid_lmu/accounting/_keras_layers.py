@@ -18,7 +18,7 @@ import keras
 from keras import layers, ops
 
 from hybrid_lmu.accounting._items import ProductItem, Tape
-from hybrid_lmu.accounting._recurrent import record_loop, record_sequence
+from hybrid_lmu.accounting._recurrent import record_loop, record_sequence, steps_that_are_read
 from hybrid_lmu.cells._products import cell_products
 from hybrid_lmu.cells._rnn import HybridRNN
 from hybrid_lmu.cells.contract import as_list
@@ -266,7 +266,7 @@ def _each_step(layer, call, tape):
 def _rnn(layer, call, tape, prefix=""):
     return record_loop(
         layer.cell, call.x, tape, call.initial_state,
-        go_backwards=layer.go_backwards, prefix=prefix,
+        go_backwards=layer.go_backwards, prefix=prefix, last=steps_that_are_read(layer),
     )  # fmt: skip
 
 

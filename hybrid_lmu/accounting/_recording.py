@@ -43,12 +43,15 @@ _kept: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 _kept_lock = threading.Lock()
 
 
-def recording_of(model: keras.Model, skip: Sequence[str] | str = ()) -> Recording:
+def recording_of(
+    model: keras.Model, skip: Sequence[str] | str = (), read_once: bool = False
+) -> Recording:
     """Return the recording of a model: the one kept from before, if the model is still the same.
 
     Args:
         model: a `keras.Model`.
         skip: names of layers and operations to leave out.
+        read_once: see `activity_report`.
 
     Raises:
         ValueError: if `model` is no model.
@@ -58,9 +61,10 @@ def recording_of(model: keras.Model, skip: Sequence[str] | str = ()) -> Recordin
     skip = (skip,) if isinstance(skip, str) else tuple(skip)
     with _kept_lock:
         kept = _kept.setdefault(model, {})
-        if skip not in kept:
-            kept[skip] = Recording(weakref.ref(model), skip)
-        return kept[skip]
+        key = skip, read_once
+        if key not in kept:
+            kept[key] = Recording(weakref.ref(model), skip, read_once)
+        return kept[key]
 
 
 class Recording:
@@ -69,6 +73,7 @@ class Recording:
     Args:
         model: weak reference to the `keras.Model`.
         skip: names of layers and operations to leave out.
+        read_once: see `activity_report`.
 
     Attributes:
         not_counted: ``{path: reason}`` of layers and operations whose products are left out.
@@ -76,9 +81,9 @@ class Recording:
         state_entries: numbers per sample that layers keep from step to step.
     """
 
-    def __init__(self, model: weakref.ref, skip: tuple[str, ...]):
+    def __init__(self, model: weakref.ref, skip: tuple[str, ...], read_once: bool):
         self._model = model
-        self.skip = skip
+        self.skip, self.read_once = skip, read_once
         self.lock = threading.RLock()
         self._config = self._copy = self._probe = None
         self._unknown: dict[str, str] = {}
@@ -133,7 +138,7 @@ class Recording:
             self._check(model)
             self._check_products(products)
             self._copy = ModelCopy(model, batch, self._is_opaque, self.skip)
-            self._probe = _Probe(self._copy, (*self.skip, *self._unknown))
+            self._probe = _Probe(self._copy, (*self.skip, *self._unknown), self.read_once)
             self._config = config
         self._check_products(products)
         self._copy.refresh(model)
@@ -229,19 +234,19 @@ class Recording:
 class _Probe(keras.Model):
     """Runs the program of a copy, and outputs what the tape collected."""
 
-    def __init__(self, copy: ModelCopy, skip: tuple[str, ...]):
+    def __init__(self, copy: ModelCopy, skip: tuple[str, ...], read_once: bool):
         super().__init__(name="probe", autocast=False)
         self.copied = copy.layers  # so that Keras knows their variables
         # The states of `keras.layers.RNN` are no variables of the layer for Keras.
         self.states = copy.unlisted_states()
-        self.program, self.skip = copy.program, skip
+        self.program, self.skip, self.read_once = copy.program, skip, read_once
         self.tape = Tape()
         self.built = True
         if keras.backend.backend() == "tensorflow":
             self.jit_compile = False  # the convolution of keras-lmu cannot be compiled
 
     def call(self, inputs, training=False):
-        self.tape = Tape()
+        self.tape = Tape(read_once=self.read_once)
         run = _Run(self.tape, self.skip)
         given = keras.tree.flatten(_in_order_of(self.program.inputs, inputs))
         codes = []

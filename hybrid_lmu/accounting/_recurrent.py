@@ -16,7 +16,7 @@ from hybrid_lmu.codes import Code, coarsest, is_known, rank
 
 
 def record_loop(
-    cell: Any, x: Code, tape: Tape, initial_state: Any, *, go_backwards=False, prefix=""
+    cell: Any, x: Code, tape: Tape, initial_state: Any, *, go_backwards=False, prefix="", last=None
 ) -> Any:
     """Run a cell once more over its inputs and put what its weights meet on the tape.
 
@@ -29,6 +29,7 @@ def record_loop(
         initial_state: the states before the first step; None for those of the cell.
         go_backwards: whether the cell reads the last step first.
         prefix: put before the name of each item.
+        last: number of last steps whose output is read; None for all.
 
     Returns:
         the resolution of the output.
@@ -49,7 +50,7 @@ def record_loop(
     # A state may be wider than the activity that it holds: take the coarsest dtype on the way.
     code = Code(x.tensor, _flipped(x.resolution, x.tensor, go_backwards), None, loop.dtype)
     mask = ops.flip(x.mask, axis=1) if go_backwards and x.mask is not None else x.mask
-    return _declared(products, signals, code, mask, loop.inner_size, tape, prefix)
+    return _declared(products, signals, code, mask, loop.inner_size, tape, prefix, last)
 
 
 def record_sequence(layer: Any, call: Any, tape: Tape) -> Any:
@@ -87,14 +88,22 @@ def record_sequence(layer: Any, call: Any, tape: Tape) -> Any:
         return NotImplemented
     dtype = coarsest(call.x.dtype, *_dtypes(cell))
     code = Code(x, resolution, None, dtype)
-    return _declared(cell.products(), signals, code, mask, cell.state_size, tape, "")
+    return _declared(
+        cell.products(), signals, code, mask, cell.state_size, tape, "", steps_that_are_read(layer)
+    )
 
 
-def _declared(products, signals, code, mask, state_size, tape, prefix):
+def _declared(products, signals, code, mask, state_size, tape, prefix, last):
     tape.sequence(code.tensor)
     tape.state(sum(keras.tree.flatten(state_size)))
-    resolution = tape.declared(products, signals, code, mask, prefix)
+    resolution = tape.declared(products, signals, code, mask, prefix, last)
     return ops.convert_to_tensor(resolution) if is_known(resolution) else None
+
+
+def steps_that_are_read(layer: Any) -> int | None:
+    """Return the number of last steps whose output a recurrent layer returns; None for all."""
+    last = getattr(layer, "return_last", None)
+    return last or (None if layer.return_sequences else 1)
 
 
 def _given(call):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hybrid_lmu._internal.checks import check_choice
 from hybrid_lmu.accounting._energy import PRESETS, baseline_energy, preset_energy
 from hybrid_lmu.accounting._footprint import footprint
 from hybrid_lmu.accounting._items import ActivityItem, GatesItem, OutputItem, ProductItem
@@ -19,7 +20,7 @@ _COUNTS = ("dense_macs", "effective_macs", "effective_acs", "strict_acs", "grade
            "additions", "bit_operations")  # fmt: skip
 
 
-def activity_report(model, x, batch_size=32, skip=()):
+def activity_report(model, x, batch_size=32, skip=(), *, read_once=False):
     """Run the model over data and report the bits of its activities and the cost of its products.
 
     Every product with a weight is counted once per position, in the step form of the layer: at
@@ -61,6 +62,11 @@ def activity_report(model, x, batch_size=32, skip=()):
             inputs or such a tuple. Memory does not grow with the number of samples.
         batch_size: of arrays, at least 1. Default 32.
         skip: names of layers to leave out.
+        read_once: whether to count what only an output needs at the steps whose output is read, as
+            `hybrid_lmu.deployment` runs a network that is read once. A feed-forward `HybridLMU`
+            with ``return_sequences=False`` (or ``return_last=k``) then makes the products of its
+            hidden units in the last step (the last k), and those of its memory in every step. What
+            recurs is made in every step. Default False: everything in every step.
 
     Returns:
         `ActivityReport`. The variables of the model are as before.
@@ -78,7 +84,7 @@ def activity_report(model, x, batch_size=32, skip=()):
     >>> report.totals["dense_macs"]  # 20 steps of 4 * 8 * (3 + 8) + 3 * 8
     7520.0
     """
-    recording = recording_of(model, skip)
+    recording = recording_of(model, skip, check_choice("read_once", read_once, (True, False)))
     samples, totals = 0, {}
     with recording.lock:  # until the report is made: the next one may use the same recording
         for size, items, arrays in recording.run(x, batch_size, products=True):
@@ -119,6 +125,7 @@ def _report(model, recording, samples, totals):
         energy=[preset_energy(preset, products, updates) for preset in PRESETS.values()]
         + [baseline_energy(products)],
         not_counted=dict(recording.not_counted),
+        read_once=recording.read_once,
     )
 
 
@@ -208,6 +215,7 @@ class ActivityReport:
             products are MACs.
         energy: one dictionary per preset, the last being the bit-matched baseline.
         not_counted: ``{layer: reason}``.
+        read_once: the argument of `activity_report`.
     """
 
     samples: int
@@ -219,6 +227,7 @@ class ActivityReport:
     neurobench: dict
     energy: list
     not_counted: dict
+    read_once: bool = False
 
     def to_dict(self):
         """Return everything as dictionaries, lists, numbers and strings."""
@@ -233,6 +242,7 @@ class ActivityReport:
             "footprint": dict(self.footprint),
             "energy": [dict(row) for row in self.energy],
             "not_counted": dict(self.not_counted),
+            "read_once": self.read_once,
         }
 
     def to_json(self, path):

@@ -4,8 +4,12 @@ import textwrap
 
 _WIDTH = 120
 
-_EXCLUSIONS = (
+_COUNTED = (
     "Counted: every product with a weight, at every step, and the gate products of LSTM and GRU.",
+    "Counted: every product with a weight, and the gate products of LSTM and GRU. What only an "
+    "output needs is counted at the steps that are read, the rest at every step.",
+)
+_EXCLUSIONS = (
     "Excluded: biases, activation functions, normalisation, look-ups, additions of outputs; "
     "products of two activations or with constants, outside the gates of LSTM and GRU.",
 )
@@ -53,7 +57,8 @@ def summary(report):
                 f"{row['name']}: {row['structured_operations']:,.0f} operations in the form of "
                 "legendre.structured_step (O(order)) in place of the MACs of A and B"
             )
-    lines += ["", *(line for text in _EXCLUSIONS for line in _wrapped(text))]
+    notes = (_COUNTED[report.read_once], *_EXCLUSIONS)
+    lines += ["", *(line for text in notes for line in _wrapped(text))]
     if report.not_counted:
         left = ", ".join(f"{path} ({reason})" for path, reason in report.not_counted.items())
         lines += _wrapped(f"Left out: {left}")

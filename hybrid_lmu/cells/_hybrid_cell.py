@@ -236,7 +236,9 @@ class HybridCell(Cell):
         )
         # The output of the wrapped cell does not leave the wrapper.
         inside = [item for item in products.items if not _is_real_output(item)]
-        return Products((*inside, Activity("output", output, held=self.feeds_back)), output)
+        made = Products((*inside, Activity("output", output, held=self.feeds_back)), output)
+        # The error of a stationary quantizer needs no steps before this one.
+        return made if self.recurrent or not self.quantizer.stationary else made.when_read()
 
     def sequence_signals(self, inputs, states: Sequence) -> dict[str, Any] | None:
         if not (self.takes_sequences and self.feeds_back):

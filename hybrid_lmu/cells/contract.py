@@ -100,6 +100,8 @@ class Product:
             False.
         structured: number of additions and multiplications of one step of a cheaper form of the
             same product, or None.
+        when_read: True if only the output of the same step needs the product, so that a network
+            whose output is read once makes it once. Default False.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Product:
     columns: tuple[int | None, int | None] = (None, None)
     constant: bool = False
     structured: int | None = None
+    when_read: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,11 +122,13 @@ class Activity:
         name: name in reports.
         signal: the output.
         held: True if the output is also kept as a state. Default False.
+        when_read: as for a `Product`. Default False.
     """
 
     name: str
     signal: Signal
     held: bool = False
+    when_read: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,14 @@ class Products:
     def prefixed(self, prefix: str) -> Products:
         """Return the same with ``prefix`` and a space before the name of each item."""
         items = (replace(item, name=f"{prefix} {item.name}") for item in self.items)
+        return replace(self, items=tuple(items))
+
+    def when_read(self) -> Products:
+        """Return the same, made only at steps whose output is read."""
+        items = (
+            item if isinstance(item, Gates) else replace(item, when_read=True)
+            for item in self.items
+        )
         return replace(self, items=tuple(items))
 
     def map_signals(self, change: Callable[[Signal], Signal]) -> Products:

@@ -22,16 +22,21 @@ def lmu_products(cell, inputs: tuple[Signal, ...]) -> Products:
         items.append(Product("recurrent_kernel", "recurrent", weight, (recurrent,)))
     met = Signal("memory_before", None if cell.memory_feedback == "exact" else memory)
     items += cell.memory.memory_products(met, _input_of_memory(cell, inputs))
+    once = not (cell.hidden.recurrent or cell.hidden_to_memory)
     if memory is not None:
         held = cell.memory_to_memory or cell.memory_feedback != "exact"
-        items.append(Activity("memory", Signal("memory", memory), held=held))
+        stationary = once and cell.memory_quantizer.stationary
+        when_read = stationary and not held
+        items.append(Activity("memory", Signal("memory", memory), held, when_read))
     if cell.hidden_cell is None:
         resolution = None if cell.input_to_hidden else memory
         return Products(tuple(items), Signal("hidden", resolution))
     met = (Signal("memory_to_hidden", memory, label="memory"),)
-    items += _hidden_products(cell, met + x if cell.input_to_hidden else met, h)
+    once = once and cell.hidden.quantizer.stationary
+    for item in _hidden_products(cell, met + x if cell.input_to_hidden else met, h):
+        items.append(replace(item, when_read=once) if isinstance(item, Product) else item)
     output = Signal("hidden", hidden)
-    items.append(Activity("hidden", output, held=cell.hidden.feeds_back))
+    items.append(Activity("hidden", output, cell.hidden.feeds_back, once))
     return Products(tuple(items), output)
 
 
