@@ -104,19 +104,21 @@ class HybridBuilder:
         self.quantizers += 1
         return type(self._prototype).from_config(config)
 
-    def lmu_quantizers(self, cell, memory_size: int | None = None) -> dict:
+    def lmu_quantizers(
+        self, cell, memory_size: int | None = None, hidden_size: int | None = None
+    ) -> dict:
         """Return the quantizers of a `HybridLMU` or its cell, as keyword arguments.
 
         Args:
             cell: the LMU, or its cell, that is being converted.
             memory_size: size of its memory. Default: that of ``cell.memory``.
+            hidden_size: number of outputs of its hidden cell. Default: that of ``cell.hidden``.
         """
         given = {
             "memory_quantizer": self.quantizer("memory", memory_size or cell.memory.output_size)
         }
-        hidden = cell.hidden_cell
-        if hidden is not None:
-            size = getattr(hidden, "units", None) or getattr(hidden, "output_size", None)
+        if cell.hidden_cell is not None:
+            size = hidden_size or cell.hidden.output_size
             given["hidden_quantizer"] = self.quantizer("hidden", size)
         return given
 

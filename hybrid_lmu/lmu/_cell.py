@@ -43,8 +43,8 @@ class HybridLMUCell(Cell):
         memory_d: number of memories, which is the size of u; >= 1.
         order: number of Legendre polynomials of each memory; >= 1.
         theta: length of the remembered window in steps; > 0.
-        hidden_cell: a recurrent cell, a feed-forward layer with `units` such as `Dense`, or None:
-            the memory is the output.
+        hidden_cell: a recurrent cell, a feed-forward layer such as `Dense`, a `Sequential` model of
+            feed-forward layers, or None: the memory is the output. See `hybrid_lmu.HybridCell`.
         trainable_theta: whether theta is trained, within the range of
             `hybrid_lmu.LegendreMemoryCell`. Default False.
         hidden_to_memory: whether ``h_{t-1}`` is part of the input of `kernel`. Default False.
@@ -173,7 +173,6 @@ class HybridLMUCell(Cell):
         own = "memory" not in self._given
         self.initial_error = self.memory_quantizer.initial_error if own else initial_error
         self.memory_dropout = memory_dropout
-        self.output_size = self.hidden.output_size
         self.kernel = self.recurrent_kernel = self.bias = None
         self.seed_generator, dropouts = _parts.make_dropout(
             seed,
@@ -182,6 +181,11 @@ class HybridLMUCell(Cell):
             memory_dropout=memory_dropout,
         )
         self.drop_input, self.drop_recurrent, self.drop_memory = dropouts
+
+    @property
+    def output_size(self) -> int | None:
+        """Number of outputs; None if it is not known before the inputs are."""
+        return self.hidden.output_size
 
     @property
     def memory_states(self):
@@ -267,6 +271,8 @@ class HybridLMUCell(Cell):
                 f"`{self.name}` was given `input_d`={self.input_d}; "
                 f"received inputs of shape {tuple(input_shape)}."
             )
+        hidden_d = self.memory.output_size + self.input_to_hidden * input_d
+        self.hidden.learn_size((input_shape[0], hidden_d))
         encoder_d = input_d + (self.output_size if self.hidden_to_memory else 0)
         if self.kernel_initializer is not None:
             self.kernel = self.add_weight(
@@ -296,10 +302,6 @@ class HybridLMUCell(Cell):
             )
         self.memory.build((input_shape[0], self.memory_d))
         self.memory_quantizer.build((input_shape[0], self.memory.output_size))
-        hidden_d = self.memory.output_size + (input_d if self.input_to_hidden else 0)
-        if self.hidden_cell is None:  # whose size was not known without `input_d`
-            _parts.resize_pass_on(self.hidden, hidden_d)
-            self.output_size = hidden_d
         self.hidden.build((input_shape[0], hidden_d))
 
     def call(self, inputs, states, training=False):
@@ -350,9 +352,8 @@ class HybridLMUCell(Cell):
         batch_size, dtype = ops.shape(step_input)[0], self.dtype_policy.compute_dtype
         if self.kernel is not None:
             self.drop_input.draw((batch_size, self.kernel.shape[0]), dtype)
-        hidden_d = self.memory.output_size
-        self.drop_memory.draw((batch_size, hidden_d), dtype)
-        hidden_d += step_input.shape[-1] if self.input_to_hidden else 0
+        self.drop_memory.draw((batch_size, self.memory.output_size), dtype)
+        hidden_d = self.memory.output_size + self.input_to_hidden * step_input.shape[-1]
         self.hidden.get_dropout_mask(ops.ones((batch_size, hidden_d), dtype=dtype))
 
     def get_recurrent_dropout_mask(self, step_input):

@@ -5,6 +5,8 @@ from typing import Any
 
 from keras import ops
 
+from hybrid_lmu.cells._inner import is_stack
+
 
 def run_step(cell, inputs, states: Sequence, training: bool = False) -> tuple[dict[str, Any], list]:
     """Return ``(signals, states)`` of one step; see `HybridLMUCell.signals`."""
@@ -35,9 +37,13 @@ def run_step(cell, inputs, states: Sequence, training: bool = False) -> tuple[di
     }
     signals["memory"] = q
     signals["memory_to_hidden"] = q = cell.drop_memory(ops.cast(q, dtype), training)
-    output, hidden_states = cell.hidden(
-        hidden_input(cell, q, inputs), hidden_states, training=training
-    )
+    x = hidden_input(cell, q, inputs)
+    if is_stack(cell.hidden.cell) and not training:  # a report wants what is between its cells
+        inner, hidden_states = cell.hidden.signals(x, hidden_states)
+        output = inner.pop("output")
+        signals |= {name: value for name, value in inner.items() if name not in signals}
+    else:
+        output, hidden_states = cell.hidden(x, hidden_states, training=training)
     signals["hidden"] = output
     return signals, hidden_states + [new[name] for name in cell.memory_states]
 
