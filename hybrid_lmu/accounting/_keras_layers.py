@@ -264,8 +264,11 @@ def _each_step(layer, call, tape):
 
 @_register(layers.RNN, HybridRNN)
 def _rnn(layer, call, tape, prefix=""):
+    states = call.initial_state
+    if states is not None and hasattr(layer.cell, "complete_states"):
+        states = layer.cell.complete_states(as_list(states))
     return record_loop(
-        layer.cell, call.x, tape, call.initial_state,
+        layer.cell, call.x, tape, states,
         go_backwards=layer.go_backwards, prefix=prefix,
     )  # fmt: skip
 

@@ -63,6 +63,9 @@ class HybridCell(Cell):
             output ``y_{t-1}`` (the state then holds only counts and diffusion errors), or
             ``"exact"``, the unquantized ``h_{t-1}``. Default ``"quantized"``.
 
+    An initial state of `HybridRNN` may hold the states of `cell` alone. The output among them is
+    then quantized as if the cell had put it out, with a new diffusion error.
+
     `keras.layers.RNN` and `hybrid_lmu.HybridRNN` run the cell. `HybridRNN` keeps the states exact
     under mixed precision and draws a new initial error in `reset_state()`. A masked step repeats
     the last output, because Keras assumes that the first state holds the output.
@@ -120,7 +123,7 @@ class HybridCell(Cell):
         )
         self.recurrent = hasattr(cell, "state_size")
         self.output_size = _inner.output_size(cell)  # None until a feed-forward layer is built
-        count = len(self.state_size) - (carry == "exact") - self.quantizer.spiking
+        count = len(self.source_states)
         if output_state is not None and not -1 <= output_state < count:
             raise ValueError(
                 f"`output_state` must be None, -1 or the index of one of {count} states; "
@@ -292,6 +295,25 @@ class HybridCell(Cell):
             error = self.quantizer.get_initial_error((batch_size, self.output_size))
             states.append(ops.cast(error, self.compute_dtype))
         return states
+
+    @property
+    def source_states(self) -> tuple[int, ...]:
+        """Indices of the states of the wrapped cell, which are the first ones."""
+        own = (self.carry == "exact") + self.quantizer.spiking
+        return tuple(range(len(self.state_size) - own))
+
+    def complete_states(self, states):
+        states = list(states)
+        if len(states) != len(self.source_states) or len(states) == len(self.state_size):
+            return states
+        start = self.get_initial_state(ops.shape(states[0])[0])
+        output = states[self.output_state or 0]
+        y, error = output, start[-1] if self.quantizer.spiking else None
+        if self.output_state != -1:
+            y, error = self.quantizer.step(output, error)
+            states[self.output_state or 0] = y
+        states += [output] * (self.carry == "exact")
+        return self._to_state(states + ([error] if self.quantizer.spiking else []))
 
     def get_dropout_mask(self, step_input):
         _inner.draw_dropout_masks(self.cell, step_input)

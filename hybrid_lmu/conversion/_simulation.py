@@ -87,6 +87,11 @@ def simulate(model: keras.Model, x, *, batch_size: int = 32) -> Simulation:
 
 def _spiking_layers(model):
     """Return the layers of neurons of a model; raise ValueError if it cannot be simulated."""
+    if len(model.outputs) != 1:
+        raise ValueError(
+            f"`model` must have one output; received {model.name!r} with {len(model.outputs)}. "
+            "Expected a model of one of them, keras.Model(model.input, model.outputs[0])."
+        )
     layers = [layer for layer in model.layers if isinstance(layer, SpikingLayer)]
     if not layers or any(layer.stateful for layer in layers):
         raise ValueError(

@@ -16,7 +16,7 @@ from hybrid_lmu.lmu import _parts
 from hybrid_lmu.lmu._plan import why_step_by_step
 from hybrid_lmu.lmu._products import lmu_products
 from hybrid_lmu.lmu._sequences import run_sequence, sequence_signals
-from hybrid_lmu.lmu._step import run_step
+from hybrid_lmu.lmu._step import complete_states, run_step
 from hybrid_lmu.memory._discrete_system import DiscreteSystem
 from hybrid_lmu.memory._memory import LegendreMemoryCell
 
@@ -275,34 +275,28 @@ class HybridLMUCell(Cell):
         self.hidden.learn_size((input_shape[0], hidden_d))
         encoder_d = input_d + (self.output_size if self.hidden_to_memory else 0)
         if self.kernel_initializer is not None:
-            self.kernel = self.add_weight(
-                name="kernel",
-                shape=(encoder_d, self.memory_d),
-                initializer=self.kernel_initializer,
-                regularizer=self.kernel_regularizer,
-            )
+            self.kernel = self._add("kernel", (encoder_d, self.memory_d), "kernel")
         elif encoder_d != self.memory_d:
             raise ValueError(
                 f"Without a kernel (`kernel_initializer=None`) the input of the memory must have "
                 f"`memory_d`={self.memory_d} features; received {encoder_d}."
             )
         if self.memory_to_memory:
-            self.recurrent_kernel = self.add_weight(
-                name="recurrent_kernel",
-                shape=(self.memory.output_size, self.memory_d),
-                initializer=self.recurrent_initializer,
-                regularizer=self.recurrent_regularizer,
-            )
+            shape = (self.memory.output_size, self.memory_d)
+            self.recurrent_kernel = self._add("recurrent_kernel", shape, "recurrent")
         if self.use_bias:
-            self.bias = self.add_weight(
-                name="bias",
-                shape=(self.memory_d,),
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-            )
+            self.bias = self._add("bias", (self.memory_d,), "bias")
         self.memory.build((input_shape[0], self.memory_d))
         self.memory_quantizer.build((input_shape[0], self.memory.output_size))
         self.hidden.build((input_shape[0], hidden_d))
+
+    def _add(self, name, shape, options):
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=getattr(self, f"{options}_initializer"),
+            regularizer=getattr(self, f"{options}_regularizer"),
+        )
 
     def call(self, inputs, states, training=False):
         signals, states = self.signals(inputs, states, training)
@@ -347,6 +341,13 @@ class HybridLMUCell(Cell):
             state = self.memory_quantizer.get_initial_error(shape) if error else ops.zeros(shape)
             states.append(ops.cast(state, self.compute_dtype))
         return states
+
+    @property
+    def source_states(self) -> tuple[int, ...]:
+        return (*self.hidden.source_states, len(self.hidden.state_size))
+
+    def complete_states(self, states):
+        return complete_states(self, states)
 
     def get_dropout_mask(self, step_input):
         batch_size, dtype = ops.shape(step_input)[0], self.dtype_policy.compute_dtype

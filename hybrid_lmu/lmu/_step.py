@@ -48,6 +48,21 @@ def run_step(cell, inputs, states: Sequence, training: bool = False) -> tuple[di
     return signals, hidden_states + [new[name] for name in cell.memory_states]
 
 
+def complete_states(cell, states: Sequence) -> list:
+    """Return all states of a cell, given all of them or its `source_states`."""
+    states, count = list(states), len(cell.hidden.source_states)
+    if len(states) != count + 1 or len(states) == len(cell.state_size):
+        return states
+    hidden, m = cell.hidden.complete_states(states[:count]), states[count]
+    if not cell.memory_quantizer.spiking:
+        return [*hidden, m]
+    _, start = cell.split_states(cell.get_initial_state(ops.shape(m)[0]))
+    q, error = cell.memory_quantizer.step(m, start["memory_error"])
+    memory = q if cell.memory_feedback == "quantized" else m
+    new = {"memory": memory, "memory_output": q, "memory_error": error}
+    return hidden + [ops.cast(new[name], cell.compute_dtype) for name in cell.memory_states]
+
+
 def encode(cell, x, training: bool):
     """Return ``kernel x + bias``, for inputs of any rank."""
     if cell.kernel is not None:
