@@ -27,7 +27,8 @@ from hybrid_lmu.quantizers._layer import SigmaDelta
 
 # What a `HybridRNN` takes over from a layer of Keras.
 _OF_RNN = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll",
-           "zero_output_for_mask", "activity_regularizer", "name", "dtype", "trainable")  # fmt: skip
+           "zero_output_for_mask", "activity_regularizer", "name", "dtype",
+           "trainable")  # fmt: skip
 _LINEAR = (None, keras.activations.linear)
 
 

@@ -346,8 +346,7 @@ class HybridLMUCell(Cell):
     def source_states(self) -> tuple[int, ...]:
         return (*self.hidden.source_states, len(self.hidden.state_size))
 
-    def complete_states(self, states):
-        return complete_states(self, states)
+    complete_states = complete_states
 
     def get_dropout_mask(self, step_input):
         batch_size, dtype = ops.shape(step_input)[0], self.dtype_policy.compute_dtype
