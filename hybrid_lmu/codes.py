@@ -214,6 +214,14 @@ def _concatenation(layer, codes):
     return layer([ops.broadcast_to(code.resolution, ops.shape(code.tensor)) for code in codes])
 
 
+@_register(layers.Subtract)
+def _difference(layer, codes):
+    """Counts of one resolution, such as spikes, have a difference of that resolution."""
+    first, second = (code.resolution for code in codes)
+    same = isinstance(first, (int, float)) and isinstance(second, (int, float)) and first == second
+    return first if same else None
+
+
 @_register(layers.ReLU)
 def _plain_relu(layer, codes):
     plain = not (layer.max_value or layer.negative_slope or layer.threshold)

@@ -264,8 +264,11 @@ def _each_step(layer, call, tape):
 
 @_register(layers.RNN, HybridRNN)
 def _rnn(layer, call, tape, prefix=""):
+    states = call.initial_state
+    if states is not None and hasattr(layer.cell, "complete_states"):
+        states = layer.cell.complete_states(as_list(states))
     return record_loop(
-        layer.cell, call.x, tape, call.initial_state,
+        layer.cell, call.x, tape, states,
         go_backwards=layer.go_backwards, prefix=prefix, last=steps_that_are_read(layer),
     )  # fmt: skip
 
@@ -348,7 +351,8 @@ def _register_keras_lmu():
         return record_loop(cell, call.x, tape, None)
 
     def feedforward(layer, call, tape):
-        return loop(FeedforwardLMU(layer), call, tape)
+        last = steps_that_are_read(layer)
+        return record_loop(FeedforwardLMU(layer), call.x, tape, None, last=last)
 
     def lmu(layer, call, tape):
         if isinstance(layer.layer, layers.RNN):

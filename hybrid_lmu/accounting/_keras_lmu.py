@@ -10,6 +10,13 @@ from dataclasses import replace
 import keras_lmu
 from keras import ops
 
+from hybrid_lmu.cells._inner import (
+    flat_states,
+    is_stack,
+    output_size,
+    packed_states,
+    size_for,
+)
 from hybrid_lmu.cells._products import cell_products, cell_signals, with_state
 from hybrid_lmu.cells.contract import INPUT, Activity, Product, Products, Signal
 from hybrid_lmu.memory import legendre
@@ -26,10 +33,16 @@ class FeedforwardLMU:
         self.order, self.discretizer = layer.order, layer.discretizer
         self.hidden_cell, self.input_to_hidden = layer.hidden_cell, layer.input_to_hidden
         self.compute_dtype, self.dtype_policy = layer.compute_dtype, layer.dtype_policy
-        hidden = layer.hidden_cell
-        size = [] if hidden is None else getattr(hidden, "state_size", None) or hidden.units
-        size = list(size) if isinstance(size, (list, tuple)) else [size]
-        self.state_size = [layer.memory_d * layer.order, *size]
+        hidden, memory_size = layer.hidden_cell, layer.memory_d * layer.order
+        if hidden is None:
+            sizes = []
+        elif hasattr(hidden, "state_size"):
+            sizes = flat_states(hidden, hidden.state_size)
+        else:
+            input_d = layer.memory_d if self.kernel is None else self.kernel.shape[0]
+            features = memory_size + (input_d if layer.input_to_hidden else 0)
+            sizes = [output_size(hidden) or size_for(hidden, (None, features))]
+        self.state_size = [memory_size, *sizes]
 
     def get_config(self):
         return self.layer.get_config()
@@ -47,8 +60,8 @@ class FeedforwardLMU:
         if self.hidden_cell is None:
             return h, [memory]
         if hasattr(self.hidden_cell, "state_size"):
-            h, hidden_states = self.hidden_cell(h, states[1:])
-            return h, [memory, *hidden_states]
+            h, after = self.hidden_cell(h, packed_states(self.hidden_cell, states[1:]))
+            return h, [memory, *flat_states(self.hidden_cell, after)]
         h = self.hidden_cell(h)
         return h, [memory, h]
 
@@ -73,7 +86,12 @@ def _products(cell, inputs=(INPUT,)):
     ]
     if cell.hidden_cell is not None:
         met = (Signal("memory", label="memory"), *(inputs if cell.input_to_hidden else ()))
-        inner = with_state(cell_products(cell.hidden_cell, met), hidden).prefixed("hidden")
+        inner = cell_products(cell.hidden_cell, met)
+        if not is_stack(cell.hidden_cell):
+            inner = with_state(inner, hidden)
+        inner = inner.prefixed("hidden")
+        if not (hasattr(cell.hidden_cell, "state_size") or cell.hidden_to_memory):
+            inner = inner.when_read()
         items += [_of_hidden(item) for item in inner.items if not isinstance(item, Activity)]
         items.append(Activity("hidden", Signal("output")))
     return Products(tuple(items), Signal("output"))
@@ -99,4 +117,9 @@ def _signals(cell, inputs, states):
     before = {f"state_{index}": state for index, state in enumerate(states)}
     output, after = cell(inputs, states)
     signals = {"input": inputs, **before, "memory_input": u, "memory": after[0], "output": output}
+    if is_stack(cell.hidden_cell):
+        met = [after[0], inputs] if cell.input_to_hidden else [after[0]]
+        hidden_states = packed_states(cell.hidden_cell, states[1:])
+        between, _ = cell_signals(cell.hidden_cell, ops.concatenate(met, -1), hidden_states)
+        signals = {**between, **signals}
     return signals, list(after)

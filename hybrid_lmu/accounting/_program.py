@@ -168,8 +168,9 @@ def _traced(target, *inputs, **kwargs):
     except Exception as e:  # whatever the code of the user raises
         raise ValueError(
             f"The calls inside {target.name!r} ({type(target).__name__}) cannot be followed: its "
-            f"`call` failed on symbolic inputs with {type(e).__name__}: {e}. Leave it out of the "
-            f"report with `skip=({target.name!r},)`, or use operations of `keras.ops` in it."
+            f"`call` failed on symbolic inputs with {type(e).__name__}: {e}. Use "
+            f"operations of `keras.ops` in it; `activity_report` can leave it out with "
+            f"`skip=({target.name!r},)`."
         ) from e
 
 

@@ -80,7 +80,7 @@ def record_sequence(layer: Any, call: Any, tape: Tape) -> Any:
     states = call.initial_state
     if states is None:
         states = cell.get_initial_state(ops.shape(x)[0])
-    signals = cell.sequence_signals(x, as_list(states))
+    signals = cell.sequence_signals(x, cell.complete_states(as_list(states)))
     if not plan.takes_last_steps or signals is None:
         for variable, value in after:
             variable.assign(value)

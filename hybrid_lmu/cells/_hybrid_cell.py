@@ -11,15 +11,15 @@ import keras
 from keras import ops, tree
 
 from hybrid_lmu._internal.checks import check_choice, check_no_other
+from hybrid_lmu.cells import _inner
 from hybrid_lmu.cells import _keras_cells as loops
-from hybrid_lmu.cells._products import cell_products, with_state
+from hybrid_lmu.cells._products import cell_products, cell_signals, with_state
 from hybrid_lmu.cells.contract import (
     INPUT,
     Activity,
     Cell,
     Products,
     Signal,
-    as_list,
     one_step_before,
     resolution_of,
     zeros,
@@ -45,8 +45,11 @@ class HybridCell(Cell):
 
     Args:
         cell: any recurrent cell of Keras (`SimpleRNNCell`, `GRUCell`, `LSTMCell`), a cell of your
-            own, or a feed-forward layer with an attribute `units`. A feed-forward layer becomes a
-            cell without recurrence; its one state is its last output.
+            own, `StackedRNNCells`, or a feed-forward layer that makes [batch, units] of
+            [batch, features], such as `Dense`, `Activation` or a `Sequential` model. A feed-forward
+            layer becomes a cell without recurrence; its one state is its last output. Only what
+            leaves `cell` is quantized: between the layers of a `Sequential` model and the cells of
+            a stack the activity stays real, unless each cell of the stack is a `HybridCell`.
         resolution: ``w``: levels per unit of activity per step; a number, one number per unit, or
             None for non-spiking. A non-spiking cell has no diffusion error. Default 1.
         initial_error: ``v_0``, see `hybrid_lmu.SigmaDeltaQuantizer`. Default ``"uniform"``.
@@ -59,6 +62,9 @@ class HybridCell(Cell):
         carry: which value the update gate of a `GRUCell` interpolates with: ``"quantized"``, the
             output ``y_{t-1}`` (the state then holds only counts and diffusion errors), or
             ``"exact"``, the unquantized ``h_{t-1}``. Default ``"quantized"``.
+
+    An initial state of `HybridRNN` may hold the states of `cell` alone. The output among them is
+    then quantized as if the cell had put it out, with a new diffusion error.
 
     `keras.layers.RNN` and `hybrid_lmu.HybridRNN` run the cell. `HybridRNN` keeps the states exact
     under mixed precision and draws a new initial error in `reset_state()`. A masked step repeats
@@ -93,8 +99,7 @@ class HybridCell(Cell):
     ):
         super().__init__(**kwargs)
         check_quantizer("quantizer", quantizer)
-        if not isinstance(cell, keras.layers.Layer):
-            raise ValueError(f"`cell` must be a Keras cell or layer; received: {cell!r}")
+        _inner.check_inner(cell)
         self.cell = cell
         self.output_state = output_state
         self.carry = check_choice("carry", carry, ("quantized", "exact"))
@@ -107,11 +112,6 @@ class HybridCell(Cell):
             initial_error=(initial_error, "uniform"),
             seed=(seed, None),
         )
-        if isinstance(cell, keras.layers.RNN):
-            raise ValueError(
-                "`cell` must be a cell, such as keras.layers.LSTMCell(4), or a feed-forward layer; "
-                f"received the recurrent layer {cell.name!r} ({type(cell).__name__})."
-            )
         self._given_quantizer = quantizer is not None
         self.names_of_parts = {}  # {attribute: name in paths}, for a part that has another there
         self.quantizer = own_quantizer("quantizer", quantizer) or SigmaDeltaQuantizer(
@@ -121,24 +121,23 @@ class HybridCell(Cell):
             dtype="float32",
             name="quantizer",
         )
-        self.output_size = _output_size(cell)
         self.recurrent = hasattr(cell, "state_size")
-        inner = as_list(cell.state_size if self.recurrent else self.output_size)
-        if not all(isinstance(size, int) for size in inner):
+        self.output_size = _inner.output_size(cell)  # None until a feed-forward layer is built
+        count = len(self.source_states)
+        if output_state is not None and not -1 <= output_state < count:
             raise ValueError(
-                f"`{cell.name}` ({type(cell).__name__}) has nested states; expected sizes, "
-                f"received {inner}. Cells of several states cannot be stacked inside a HybridCell "
-                "or an LMU; put a layer for each, such as HybridRNN(HybridCell(LSTMCell(4))), one "
-                "after the other."
-            )
-        if output_state is not None and not -1 <= output_state < len(inner):
-            raise ValueError(
-                f"`output_state` must be None, -1 or the index of one of {len(inner)} states; "
+                f"`output_state` must be None, -1 or the index of one of {count} states; "
                 f"received: {output_state!r}"
             )
-        carried = [self.output_size] * (carry == "exact")
-        error = [self.output_size] * self.quantizer.spiking
-        self.state_size = inner + carried + error
+
+    @property
+    def state_size(self) -> list:
+        """Sizes of the states: those of the cell, the carried one, the diffusion error."""
+        sizes = [self.output_size]
+        if self.recurrent:
+            sizes = _inner.flat_states(self.cell, self.cell.state_size)
+        own = (self.carry == "exact") + self.quantizer.spiking
+        return sizes + [self.output_size] * own
 
     @property
     def takes_sequences(self) -> bool:
@@ -158,7 +157,13 @@ class HybridCell(Cell):
         own = loops.has_adjoint(self.cell, training) and self.feeds_back
         return own and self.quantizer.linear
 
+    def learn_size(self, input_shape: tuple) -> None:
+        """Set the output size of a feed-forward layer that has it from its inputs."""
+        if self.output_size is None:
+            self.output_size = _inner.size_for(self.cell, input_shape)
+
     def build(self, input_shape):
+        self.learn_size(input_shape)
         if not self.cell.built:
             self.cell.build(input_shape)
         self.quantizer.build((None, self.output_size))
@@ -169,12 +174,22 @@ class HybridCell(Cell):
             return self.after_projection(z[:, 0], states, training)
         inner, error = self._split(states)
         if self.recurrent:
-            output, inner = call_layer(self.cell, inputs, inner, training=training)
-            inner = as_list(inner)
+            packed = _inner.packed_states(self.cell, inner)
+            output, inner = call_layer(self.cell, inputs, packed, training=training)
+            inner = _inner.flat_states(self.cell, inner)
         else:
             output = call_layer(self.cell, inputs, training=training)
             inner = [output]
         return self._emit(output, inner, error)
+
+    def signals(self, inputs, states):
+        if not _inner.is_stack(self.cell):
+            return super().signals(inputs, states)
+        inner, error = self._split(states)
+        signals, after = cell_signals(self.cell, inputs, _inner.packed_states(self.cell, inner))
+        output = cell_products(self.cell).output.value(signals)
+        y, after = self._emit(output, _inner.flat_states(self.cell, after), error)
+        return {**signals, "output": y}, after
 
     def after_projection(self, z, states, training=False):
         """Run a step whose input is already multiplied with the kernel of the wrapped cell."""
@@ -230,10 +245,11 @@ class HybridCell(Cell):
     def products(self, inputs: tuple[Signal, ...] = (INPUT,)) -> Products:
         resolution = resolution_of(self.quantizer)
         output = Signal("output", resolution)
-        products = with_state(
-            cell_products(self.cell, inputs),
-            Signal("state_0", resolution if self.feeds_back else None),
-        )
+        products = cell_products(self.cell, inputs)
+        name = _inner.output_state_name(self.cell)
+        if resolution is not None or not _inner.is_stack(self.cell):
+            state = Signal(name, resolution if self.feeds_back else None)
+            products = with_state(products, state, name)
         # The output of the wrapped cell does not leave the wrapper.
         inside = [item for item in products.items if not _is_real_output(item)]
         made = Products((*inside, Activity("output", output, held=self.feeds_back)), output)
@@ -273,7 +289,7 @@ class HybridCell(Cell):
     def get_initial_state(self, batch_size=None):
         states = zeros(self.state_size[:1], batch_size, self.compute_dtype)
         if self.recurrent:
-            states = initial_state(self.cell, batch_size)
+            states = _inner.initial_state(self.cell, batch_size)
         if self.carry == "exact":
             states = [*states, ops.copy(states[0])]  # two states are never one tensor
         states = self._to_state(states)
@@ -282,21 +298,36 @@ class HybridCell(Cell):
             states.append(ops.cast(error, self.compute_dtype))
         return states
 
+    @property
+    def source_states(self) -> tuple[int, ...]:
+        """Indices of the states of the wrapped cell, which are the first ones."""
+        own = (self.carry == "exact") + self.quantizer.spiking
+        return tuple(range(len(self.state_size) - own))
+
+    def complete_states(self, states):
+        states = list(states)
+        if len(states) != len(self.source_states) or len(states) == len(self.state_size):
+            return states
+        start = self.get_initial_state(ops.shape(states[0])[0])
+        output = states[self.output_state or 0]
+        y, error = output, start[-1] if self.quantizer.spiking else None
+        if self.output_state != -1:
+            y, error = self.quantizer.step(output, error)
+            states[self.output_state or 0] = y
+        states += [output] * (self.carry == "exact")
+        return self._to_state(states + ([error] if self.quantizer.spiking else []))
+
     def get_dropout_mask(self, step_input):
-        if hasattr(self.cell, "get_dropout_mask"):
-            self.cell.get_dropout_mask(ops.cast(step_input, self.cell.compute_dtype))
+        _inner.draw_dropout_masks(self.cell, step_input)
 
     def get_recurrent_dropout_mask(self, step_input):
-        if hasattr(self.cell, "get_recurrent_dropout_mask"):
-            self.cell.get_recurrent_dropout_mask(ops.cast(step_input, self.cell.compute_dtype))
+        _inner.draw_recurrent_dropout_masks(self.cell, step_input)
 
     def reset_dropout_mask(self):
-        if hasattr(self.cell, "reset_dropout_mask"):
-            self.cell.reset_dropout_mask()
+        _inner.forget_masks(self.cell, "reset_dropout_mask")
 
     def reset_recurrent_dropout_mask(self):
-        if hasattr(self.cell, "reset_recurrent_dropout_mask"):
-            self.cell.reset_recurrent_dropout_mask()
+        _inner.forget_masks(self.cell, "reset_recurrent_dropout_mask")
 
     def get_config(self):
         config = {
@@ -350,13 +381,6 @@ def _is_real_output(item):
     return isinstance(item, Activity) and item.signal.resolution is None
 
 
-def initial_state(cell, batch_size):
-    """Return the initial states of any cell of Keras, as a list."""
-    if hasattr(cell, "get_initial_state"):
-        return as_list(cell.get_initial_state(batch_size=batch_size))
-    return zeros(cell.state_size, batch_size, cell.compute_dtype)
-
-
 def _check_can_carry(cell, output_state):
     if not loops.can_carry(cell):
         raise ValueError(
@@ -369,15 +393,3 @@ def _check_can_carry(cell, output_state):
             "`carry='exact'` knows the states of its cell; expected `output_state=None`, "
             f"received: {output_state!r}"
         )
-
-
-def _output_size(cell):
-    size = getattr(cell, "output_size", None) or getattr(cell, "units", None)
-    if size is None and hasattr(cell, "state_size"):
-        size = as_list(cell.state_size)[0]
-    if not isinstance(size, int):
-        raise ValueError(
-            f"`{cell.name}` ({type(cell).__name__}) is no recurrent cell (`state_size`) and has no "
-            f"integer `units` or `output_size`; received size: {size!r}"
-        )
-    return size

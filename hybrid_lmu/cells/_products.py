@@ -7,6 +7,7 @@ its base class. Further classes are added with ``cell_products.register(SomeCell
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -30,6 +31,14 @@ from hybrid_lmu.cells.contract import (
 _GATE_PRODUCTS = 3
 _STATE = Signal("state_0")
 _OUTPUT = Signal("output")
+_NOTHING_IN_INFERENCE = (
+    keras.layers.Dropout,
+    keras.layers.GaussianNoise,
+    keras.layers.GaussianDropout,
+    keras.layers.AlphaDropout,
+    keras.layers.ActivityRegularization,
+    keras.layers.Identity,
+)
 
 
 @functools.singledispatch
@@ -98,6 +107,44 @@ def _(cell: keras.layers.StackedRNNCells, inputs=(INPUT,)):
     return Products(tuple(items), inputs[0])
 
 
+@cell_products.register
+def _(cell: keras.layers.EinsumDense, inputs=(INPUT,)):
+    given, weight, output = re.split(",|->", cell.equation.replace(" ", "").replace("...", "."))
+    if given[-1] + output[-1] != weight:
+        raise ValueError(
+            f"The products of cell {cell.name!r} (EinsumDense) are known for equations such as "
+            f"'ab,bc->ac'; received {cell.equation!r}."
+        )
+    return Products((_kernel(cell, inputs), *_output_of(cell)), _OUTPUT)
+
+
+@cell_products.register
+def _(cell: keras.Sequential, inputs=(INPUT,)):
+    """Between the layers the activity is real."""
+    items, before = [], []
+    for layer in cell.layers:
+        if not isinstance(layer, _NOTHING_IN_INFERENCE):
+            met = (_after(before, inputs, f"{layer.name} input"),) if before else inputs
+            products = cell_products(layer, met).prefixed(layer.name)
+            items += [item for item in products.items if isinstance(item, Product)]
+            before = [*before, layer]
+    return Products(tuple(items), _OUTPUT)
+
+
+def _after(layers, inputs, name) -> Signal:
+    """Return the activity behind feed-forward layers."""
+
+    def compute(signals):
+        x = ops.concatenate([part.value(signals) for part in inputs], axis=-1)
+        leading = ops.shape(x)[:-1]
+        x = ops.reshape(x, (-1, x.shape[-1]))
+        for layer in layers:
+            x = layer(x)
+        return ops.reshape(x, (*leading, x.shape[-1]))
+
+    return Signal(name, compute=compute)
+
+
 @functools.singledispatch
 def cell_signals(
     cell: keras.layers.Layer, inputs: Any, states: Sequence
@@ -131,16 +178,16 @@ def _(cell: keras.layers.StackedRNNCells, inputs, states):
     return signals, after
 
 
-def with_state(products: Products, state: Signal) -> Products:
-    """Return the products of a cell whose first state is the given signal."""
+def with_state(products: Products, state: Signal, name: str = _STATE.name) -> Products:
+    """Return the products of a cell with the given signal as the state `name`, the first one."""
 
     def change(signal):
-        if signal.name == _STATE.name:
+        if signal.name == name:
             return replace(state, label=signal.label)
         if signal.compute is None:
             return signal
         compute = signal.compute
-        return replace(signal, compute=lambda s: compute({**s, _STATE.name: state.value(s)}))
+        return replace(signal, compute=lambda s: compute({**s, name: state.value(s)}))
 
     return products.map_signals(change)
 

@@ -158,6 +158,8 @@ class HybridRNN(CarriedState, keras.layers.RNN):
         if self.stateful:
             sequences = of_batch_size(self, sequences, self.carried_states()[0].shape[0])
         self._check_state_count(initial_state)
+        if initial_state is not None and hasattr(self.cell, "complete_states"):
+            initial_state = self.cell.complete_states(as_list(initial_state))
         dtype = self.dtype_policy.compute_dtype
         result = super().call(
             ops.cast(sequences, dtype), initial_state=initial_state, mask=mask, training=training
@@ -177,13 +179,16 @@ class HybridRNN(CarriedState, keras.layers.RNN):
 
     def _check_state_count(self, states):
         if states is not None:
-            sizes = [f"[batch, {size}]" for size in self.state_size]
-            states = as_list(states)
+            states, expected = as_list(states), self.state_size
+            source = getattr(self.cell, "source_states", ())
+            if len(states) == len(source):
+                expected = [expected[index] for index in source]
+            sizes = [f"[batch, {size}]" for size in expected]
             check_state_count(self, states, sizes)
             shapes = [tuple(getattr(state, "shape", ())) for state in states]
             if any(
                 len(shape) != 2 or shape[-1] not in (None, size)
-                for shape, size in zip(shapes, self.state_size, strict=True)
+                for shape, size in zip(shapes, expected, strict=True)
                 if isinstance(size, int)
             ):
                 raise ValueError(

@@ -219,6 +219,19 @@ class Cell(DropoutRNNCell, keras.layers.Layer):
         """Return the states before the first step: zeros, unless a subclass says otherwise."""
         return zeros(self.state_size, batch_size, self.compute_dtype)
 
+    @property
+    def source_states(self) -> tuple[int, ...]:
+        """Indices of the states that the cell would have without quantizers."""
+        return tuple(range(len(as_list(self.state_size))))
+
+    def complete_states(self, states: Sequence) -> list:
+        """Return the states to start from, given all of them or `source_states`.
+
+        Args:
+            states: the states before the first step.
+        """
+        return list(states)
+
     def sequence(self, inputs, states: Sequence, training: bool = False):
         """Return ``(outputs, states)`` of a whole sequence, what a loop over `call` would give.
 

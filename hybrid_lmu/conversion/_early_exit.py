@@ -12,7 +12,10 @@ from hybrid_lmu.conversion._simulation import Simulation, as_labels
 
 _CONFIDENCES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999,
                 0.9995, 0.9999, 0.99999, 0.999999)  # fmt: skip
-EXIT_RULES = tuple({"confidence": c, "norm": n} for n in ("rate", "sum") for c in _CONFIDENCES)
+# From the first step on: the validation data tell whether that is too soon.
+EXIT_RULES = tuple(
+    {"confidence": c, "norm": n, "first": 1} for n in ("rate", "sum") for c in _CONFIDENCES
+)
 _NO_EXIT = {"confidence": 1.0, "norm": "rate"}
 
 
@@ -45,7 +48,7 @@ def early_exit(
     *,
     kappa: float = 1.0,
     norm: str = "rate",
-    first: int = 1,
+    first: int | None = None,
 ) -> Exit:
     """Let each sample leave at the first step at which the network is sure of its class.
 
@@ -65,10 +68,12 @@ def early_exit(
             error of a rate is at most of the order of 1/t. The margin of the sums therefore says by
             how many such errors the first class leads, and needs fewer steps for the same accuracy
             on MNIST.
-        first: the first step at which a sample may leave; >= 1. Default 1. A network with biases is
-            sure, and wrong, before spikes have arrived, so give more steps there, or let
-            `search_exit` find the rule on validation data (digits, 3 layers, confidence 0.9: 75 %
-            of the classes are right with 1, 98 % with 5).
+        first: the first step at which a sample may leave; >= 1. Default None: the number of layers
+            of neurons that follow one another, `Simulation.depth`. Before that step, few spikes
+            have passed all layers, and a network with biases is sure, and wrong (digits, 3 layers,
+            confidence 0.9: 93 % of the classes are right with 1, 98 % with the default, as after
+            all steps). With ``initial_potential="zeros"`` and ``norm="sum"`` even this is too soon:
+            let `search_exit` find the rule on validation data.
 
     Raises:
         ValueError: for an argument out of range, or a simulation with more than one output for
@@ -88,7 +93,8 @@ def early_exit(
         )
     sums = simulation.sums.astype("float64")
     steps = np.arange(1, sums.shape[1] + 1)
-    first = min(check_positive_integer("first", first), len(steps))
+    first = simulation.depth if first is None else check_positive_integer("first", first)
+    first = min(first, len(steps))
     z = kappa * (sums / steps[:, None] if norm == "rate" else sums)
     if z.shape[-1] == 1:
         sure = 1.0 / (1.0 + np.exp(-np.abs(z[..., 0])))
@@ -113,7 +119,8 @@ def search_exit(
         labels: the right class of each sample.
         accuracy: the accuracy to be kept, such as that of the source network less 0.001. If all
             steps together reach less, the accuracy of all steps is to be kept.
-        rules: the exit rules to try. Default: both norms, with confidences from 0.2 to 0.999999.
+        rules: the exit rules to try. Default: both norms, with confidences from 0.2 to 0.999999,
+            from the first step on.
 
     Returns:
         ``(rule, exit)``. If no rule keeps the accuracy, the rule has a confidence of 1: no sample

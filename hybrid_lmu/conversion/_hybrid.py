@@ -44,6 +44,9 @@ def to_hybrid(
       impulse response that keras-lmu truncates (``conv_mode="raw"``) is whole here, with a warning:
       at its default ``truncate_ir=1e-4`` outputs differ by about 1e-4. A `HybridLMU` or
       `HybridLMUCell` without resolutions is quantized in the same way.
+    - `return_state` and initial states, as between an encoder and a decoder, are those of the
+      source: the quantized output in the place of the output, which the layer that starts from it
+      quantizes with its own resolution, and states that stay unquantized.
     - The activations of Dense, Conv1D, Activation and ReLU become `SigmaDelta`, which emits nothing
       at masked steps. An activation that is the output of the model stays.
     - All other layers stay. `hybrid_layer` and `hybrid_cell` take layers and cells of your own.
@@ -56,7 +59,7 @@ def to_hybrid(
         hybrid.fit(x, y, callbacks=[BitBudget(falling, x)])
 
     Args:
-        model: Sequential or functional, built, without models inside it.
+        model: Sequential or functional, built. Models inside it stay models, converted.
         x: data to calibrate on, needed with `bits`. As for `hybrid_lmu.activity_report`, except a
             generator: the data are read three times.
         resolution: levels per unit of activity of every neuron. Excludes `bits`. Default None.
@@ -76,11 +79,10 @@ def to_hybrid(
         a functional model of the same inputs and outputs, not compiled.
 
     Raises:
-        ValueError: if the model is of another kind; for a recurrent layer of an unknown class, with
-            `return_state`, or with an initial state that another layer gives, since the converted
-            layer has more states; for an activation of images (behind Conv2D or pooling, not at
-            each step); if there is nothing to quantize; for both `resolution` and `bits`; for
-            `bits` without `x`.
+        ValueError: if the model is of another kind; for a recurrent layer of an unknown class; for
+            stacked cells with `return_state` or an initial state; for an activation of images
+            (behind Conv2D or pooling, not at each step); if there is nothing to quantize; for both
+            `resolution` and `bits`; for `bits` without `x`.
 
     Example:
 
@@ -100,11 +102,11 @@ def to_hybrid(
     _check_bits(x, resolution, bits)
     if resolution is not None:
         check_positive("resolution", resolution)
-    model = as_functional(model)
+    model = as_functional(model, nested=True)
     start = resolution if bits is None else _FINE
     build = HybridBuilder(model, resolution=start, per=per, exempt=exempt, seed=seed,
                           quantizer=quantizer)  # fmt: skip
-    hybrid = rebuild(model, build.visit)
+    hybrid = rebuild(model, build.visit, into_models=False)
     build.finish()
     if bits is not None:
         level_activities(measured_activities(hybrid, x, batch_size), bits)

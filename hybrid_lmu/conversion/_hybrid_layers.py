@@ -15,7 +15,7 @@ from hybrid_lmu._internal.copies import copy_layer
 from hybrid_lmu.cells._hybrid_cell import HybridCell
 from hybrid_lmu.cells._keras_cells import can_carry
 from hybrid_lmu.cells._rnn import CarriedState, HybridRNN
-from hybrid_lmu.cells.contract import Cell
+from hybrid_lmu.cells.contract import Cell, as_list
 from hybrid_lmu.conversion._graph import describe
 from hybrid_lmu.conversion._keras_lmu import copy_lmu, keras_lmu_is_new, non_spiking
 from hybrid_lmu.conversion._replacement import Replacement
@@ -25,9 +25,10 @@ from hybrid_lmu.lmu._layer import HybridLMU
 from hybrid_lmu.memory._memory import LegendreMemory
 from hybrid_lmu.quantizers._layer import SigmaDelta
 
-# What a `HybridRNN` takes over from a layer of Keras; `return_state` cannot be.
-_OF_RNN = ("return_sequences", "go_backwards", "stateful", "unroll", "zero_output_for_mask",
-           "activity_regularizer", "name", "dtype", "trainable")  # fmt: skip
+# What a `HybridRNN` takes over from a layer of Keras.
+_OF_RNN = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll",
+           "zero_output_for_mask", "activity_regularizer", "name", "dtype",
+           "trainable")  # fmt: skip
 _LINEAR = (None, keras.activations.linear)
 
 
@@ -157,10 +158,10 @@ def _own_layer(layer, build):
 @hybrid_layer.register(layers.RNN)
 @hybrid_layer.register(HybridRNN)
 def _rnn(layer, build):
-    if layer.return_state:
+    if layer.return_state and isinstance(layer.cell, layers.StackedRNNCells):
         raise ValueError(
-            f"{describe(layer)} has return_state=True; expected False, as the converted layer has "
-            "the diffusion error as one more state."
+            f"{describe(layer)} has return_state=True and stacked cells; expected False, or a "
+            "layer for each cell."
         )
     if type(layer).call not in _CALLS_OF_RNN:
         raise ValueError(
@@ -168,8 +169,17 @@ def _rnn(layer, build):
             "Register the class with `hybrid_lmu.conversion.hybrid_layer`."
         )
     replacement = hybrid_cell(layer.cell, build)
-    new = HybridRNN(replacement.parts[0], **_chosen(layer, _OF_RNN))
-    return Replacement((new,), lambda new: replacement.copy_weights(new.cell))
+    cell = replacement.parts[0]
+    new = HybridRNN(cell, **_chosen(layer, _OF_RNN))
+    states = _kept_states(layer.cell, cell) if isinstance(cell, Cell) else None
+    return Replacement((new,), lambda new: replacement.copy_weights(new.cell), states=states)
+
+
+def _kept_states(cell, new):
+    """Return the indices of the states of a new cell that the source has too."""
+    count = len(as_list(cell.state_size))
+    same = count == len(new.state_size)  # it had its quantizers
+    return tuple(range(count)) if same else new.source_states
 
 
 _CALLS_OF_RNN = {
@@ -192,7 +202,11 @@ def _bidirectional(layer, build):
         forward.copy_weights(new.forward_layer)
         backward.copy_weights(new.backward_layer)
 
-    return Replacement((new,), copy)
+    states = None
+    if forward.states is not None and backward.states is not None:
+        later = len(forward.parts[0].cell.state_size)
+        states = (*forward.states, *(later + index for index in backward.states))
+    return Replacement((new,), copy, states=states)
 
 
 @hybrid_layer.register(HybridLMU)
@@ -200,7 +214,8 @@ def _hybrid_lmu(layer, build):
     if not non_spiking(layer.cell):
         return None  # it has its quantizers
     new = copy_layer(layer, **_serialized(build.lmu_quantizers(layer.cell)))
-    return Replacement((new,), lambda new: copy_lmu(layer.cell, new.cell))
+    states = _kept_states(layer.cell, new.cell)
+    return Replacement((new,), lambda new: copy_lmu(layer.cell, new.cell), states=states)
 
 
 # Activations.

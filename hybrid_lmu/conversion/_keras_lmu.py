@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from hybrid_lmu._internal.copies import copy_layer
+from hybrid_lmu.cells._inner import output_size, size_for
 from hybrid_lmu.conversion._replacement import Replacement
 from hybrid_lmu.lmu._cell import HybridLMUCell
 from hybrid_lmu.lmu._layer import HybridLMU
@@ -89,10 +90,14 @@ def _arguments(layer, build):
     given["discretizer"] = discretizer_of(layer)
     if isinstance(given["discretizer"], DiscreteSystem):
         given["trainable_theta"] = False  # the matrices are those of the present theta
-    given.update(build.lmu_quantizers(layer, layer.memory_d * layer.order))
+    kernel, memory_size = _inside(layer).kernel, layer.memory_d * layer.order
+    input_d = layer.memory_d if kernel is None else kernel.shape[0]
     if hidden is None and layer.input_to_hidden:
-        kernel = _inside(layer).kernel
-        given["input_d"] = layer.memory_d if kernel is None else kernel.shape[0]
+        given["input_d"] = input_d
+    size = None if hidden is None else output_size(hidden)
+    if hidden is not None and size is None:
+        size = size_for(hidden, (None, memory_size + (input_d if layer.input_to_hidden else 0)))
+    given.update(build.lmu_quantizers(layer, memory_size, size))
     return given
 
 

@@ -14,8 +14,11 @@ class Replacement:
             source, once the new ones are built.
         takes_mask: False if the source ignores masks, so that the replacement must not get one.
             Default True.
+        states: indices, among the states of the new layer, of those that the source has too; None
+            if the new layer takes and returns no states in their place. Default None.
     """
 
     parts: tuple
     copy_weights: Callable
     takes_mask: bool = True
+    states: tuple[int, ...] | None = None

@@ -134,6 +134,23 @@ def linear_of(layer: keras.layers.Layer, quantized=None) -> Linear:
     return Linear(layer, kernel, scale, named.get("bias")).with_positive_scales()
 
 
+def separated(layer: keras.layers.Layer) -> tuple[Linear, Linear]:
+    """Return a separable convolution as ``(depthwise, pointwise)``."""
+    of = {w.name: keras.ops.convert_to_numpy(w) for w in layer.weights}
+    one_d = isinstance(layer, keras.layers.SeparableConv1D)
+    names = ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")
+    config = {name: getattr(layer, name) for name in names}
+    if one_d:
+        config |= {n: config[n][0] for n in ("kernel_size", "strides", "dilation_rate")}
+    kinds = keras.layers
+    depthwise = (kinds.DepthwiseConv1D if one_d else kinds.DepthwiseConv2D)(**config)
+    pointwise = (kinds.Conv1D if one_d else kinds.Conv2D)(layer.filters, 1)
+    return (
+        Linear(depthwise, of["depthwise_kernel"], 1.0, None),
+        Linear(pointwise, of["pointwise_kernel"], 1.0, of.get("bias")),
+    )
+
+
 def build_linear(linear: Linear, x: ScaledTensor, *, name: str, call: Callable) -> ScaledTensor:
     """Add the layer to the network and return its output.
 

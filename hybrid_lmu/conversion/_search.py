@@ -21,7 +21,7 @@ class OperatingPoint:
 
     Attributes:
         percentile: argument of `to_spiking`.
-        exit_rule: ``{"confidence": ..., "norm": ...}``, arguments of `early_exit`.
+        exit_rule: ``{"confidence": ..., "norm": ..., "first": ...}``, arguments of `early_exit`.
         accuracy: accuracy after all steps.
         simulation: the `Simulation` of the validation data.
         exit: the `Exit` of the validation data by `exit_rule`.

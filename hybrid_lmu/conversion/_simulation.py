@@ -21,12 +21,15 @@ class Simulation:
         spikes: number of spikes of all neurons up to each step, [samples, T], float64.
         by_layer: ``{layer of neurons: number}``, the mean number of spikes of a sample in T steps.
         neurons: number of neurons.
+        depth: the largest number of layers of neurons that follow one another on the way to the
+            output. Default 1.
     """
 
     sums: np.ndarray
     spikes: np.ndarray
     by_layer: dict
     neurons: int
+    depth: int = 1
 
     def predictions(self) -> np.ndarray:
         """Return the class at each step, [samples, T].
@@ -82,11 +85,37 @@ def simulate(model: keras.Model, x, *, batch_size: int = 32) -> Simulation:
         spikes.sum(axis=-1),
         by_layer={layer.name: mean for layer, mean in zip(layers, means, strict=True)},
         neurons=sum(int(np.prod(layer.output.shape[2:])) for layer in layers),
+        depth=_depth(model),
     )
+
+
+def _depth(model):
+    """Return how many layers of neurons follow one another in a model at most."""
+    depths: dict[str, int] = {}
+    for config in model.get_config()["layers"]:
+        before = max((depths.get(name, 0) for name in _inbound(config["inbound_nodes"])), default=0)
+        own = isinstance(model.get_layer(config["name"]), SpikingLayer)
+        depths[config["name"]] = before + own
+    return max(depths.values())
+
+
+def _inbound(nodes):
+    """Yield the names of the layers whose outputs occur in the configuration of nodes."""
+    if isinstance(nodes, dict):
+        if "keras_history" in nodes:
+            yield nodes["keras_history"][0]
+        nodes = list(nodes.values())
+    for one in nodes if isinstance(nodes, (list, tuple)) else ():
+        yield from _inbound(one)
 
 
 def _spiking_layers(model):
     """Return the layers of neurons of a model; raise ValueError if it cannot be simulated."""
+    if len(model.outputs) != 1:
+        raise ValueError(
+            f"`model` must have one output; received {model.name!r} with {len(model.outputs)}. "
+            "Expected a model of one of them, keras.Model(model.input, model.outputs[0])."
+        )
     layers = [layer for layer in model.layers if isinstance(layer, SpikingLayer)]
     if not layers or any(layer.stateful for layer in layers):
         raise ValueError(

@@ -7,7 +7,7 @@ import keras
 from hybrid_lmu._internal.checks import check_choice, check_positive_integer
 from hybrid_lmu._internal.traversal import all_layers
 from hybrid_lmu.conversion._activations import ActivationRecord, record_activations
-from hybrid_lmu.conversion._graph import as_functional, rebuild
+from hybrid_lmu.conversion._graph import as_functional, layers_of, rebuild
 from hybrid_lmu.conversion._spiking_builder import SpikingBuilder
 from hybrid_lmu.conversion._spiking_layers import check_known
 
@@ -40,14 +40,19 @@ def to_spiking(
     and the threshold of layer l is ``lam_l / lam_{l-1}``. A kernel of few bits (`QuantizedWeights`)
     becomes its integer codes, with a threshold of ``lam_l / (scale * lam_{l-1})``.
 
-    Other layers: BatchNormalization is folded into the weights before it. Dropout is left out.
+    A leaky ReLU of slope a is the difference of two neurons, of z and of -z, with thresholds lam
+    and lam / a: their spikes are 1 and -1.
+
+    Other layers: BatchNormalization is folded into the weights before it. A separable convolution
+    becomes its two convolutions. Dropout is left out.
     Flatten, padding and average pooling run at each step. Max pooling works on sums
     (`MaxPoolSums`). Add and Concatenate bring their inputs to one scale. A softmax or sigmoid at
     the end is left out. `spiking_layer` is the list of classes, to which you can add your own. All
     steps of a layer are computed at once. Layers before the first neurons run once for all steps.
 
     Args:
-        model: Sequential or functional, built, with one input and one output.
+        model: Sequential or functional, built. It may have models inside it, whose layers become
+            layers of the new model, and several inputs and outputs.
         x: data for the percentiles, as for `hybrid_lmu.activity_report`; or an `ActivationRecord`
             of the model, to try several percentiles with one pass over the data.
         timesteps: number of steps T, >= 1. Default 100. None: any number; with ``encoding=None``
@@ -68,9 +73,10 @@ def to_spiking(
         seed: seed of the Poisson input.
 
     Returns:
-        a functional model, not compiled. Its input is that of `model`. Its output,
+        a functional model, not compiled. Its inputs are those of `model`. Its output,
         [batch, T, outputs], holds the sums ``z_1 + ... + z_t`` of the readout's input at each step
-        t. The sums divided by t approach the output of `model` before a softmax or sigmoid.
+        t. The sums divided by t approach the output of `model` before a softmax or sigmoid. If
+        `model` has several outputs, so has the new model, in the same structure.
 
     Raises:
         ValueError: if the model is of another kind or has a layer of an unknown class; if a
@@ -88,15 +94,16 @@ def to_spiking(
 
     Source: Lu & Sengupta (2020), arXiv:2002.10064, and the authors' code (percentiles, neurons,
     analog input, sums of the readout). They normalize the weights and keep thresholds of 1, which
-    computes the same. Biases, batch normalization, max pooling, Add and Concatenate are ours.
+    computes the same. Biases, batch normalization, max pooling, Add, Concatenate and leaky ReLUs
+    are ours.
     """
     check_choice("encoding", encoding, ENCODINGS)
     check_choice("propagation", propagation, PROPAGATIONS)
     check_choice("initial_potential", initial_potential, ("zeros", "half"))
     if (encoding, timesteps) != (None, None):
         check_positive_integer("timesteps", timesteps)
-    model = as_functional(model)
-    _check_source(model)
+    model = as_functional(model, nested=True)
+    check_known(*layers_of(model))
     if not isinstance(x, ActivationRecord):
         x = record_activations(model, x, batch_size=batch_size)
     build = SpikingBuilder(
@@ -108,20 +115,16 @@ def to_spiking(
         propagation=propagation,
         stateful=stateful,
     )
-    (source,) = model.inputs
-    shape = source.shape if encoding else (source.shape[0], timesteps, *source.shape[1:])
-    inputs = keras.Input(batch_shape=shape, dtype=source.dtype, name=source.name)
-    build.encoded(inputs, encoding, seed)
+    inputs = []
+    for index, source in enumerate(model.inputs):
+        shape = source.shape if encoding else (source.shape[0], timesteps, *source.shape[1:])
+        inputs.append(keras.Input(batch_shape=shape, dtype=source.dtype, name=source.name))
+        build.encoded(inputs[-1], encoding, seed, index)
+    inputs = keras.tree.pack_sequence_as(model.input, inputs)
     converted = rebuild(model, build.visit, inputs=inputs)
-    sums = build.readout(converted.outputs[0])
+    sums = [build.readout(output) for output in converted.outputs]
+    sums = keras.tree.pack_sequence_as(model.output, sums)
     return keras.Model(inputs, sums, name=f"{model.name}_spiking")
-
-
-def _check_source(model):
-    check_known(*model.layers)
-    for what, tensors in (("input", model.inputs), ("output", model.outputs)):
-        if len(tensors) != 1:
-            raise ValueError(f"`model` must have one {what}; received {len(tensors)}.")
 
 
 def reset_states(model: keras.Model) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 
 import keras
@@ -10,7 +11,7 @@ import numpy as np
 
 from hybrid_lmu._internal.copies import copy_layer
 from hybrid_lmu.conversion._activations import ActivationRecord
-from hybrid_lmu.conversion._graph import describe
+from hybrid_lmu.conversion._graph import describe, layers_of
 from hybrid_lmu.conversion._over_time import (
     Accumulate,
     Delay,
@@ -57,7 +58,7 @@ class SpikingBuilder:
         self.stateful, self.path = stateful, None
         self.dtype = next(
             layer.dtype_policy
-            for layer in model.layers
+            for layer in layers_of(model)
             if not isinstance(layer, keras.layers.InputLayer)
         )
         # Names of the source are for what takes the place of its layers.
@@ -65,11 +66,14 @@ class SpikingBuilder:
         self._taken = set()
         self._made = {}  # from the id of a tensor of the new network to the ScaledTensor of it
 
-    def encoded(self, inputs, encoding: str | None, seed: int | None) -> ScaledTensor:
-        """Add the encoding of the input."""
+    def encoded(
+        self, inputs, encoding: str | None, seed: int | None, index: int = 0
+    ) -> ScaledTensor:
+        """Add the encoding of an input, the first one or the one of the given index."""
         x = ScaledTensor(inputs, timed=encoding is None)
         if encoding == "poisson":
-            size = self.record.inputs.largest
+            size = self.record.inputs[index].largest
+            seed = None if seed is None else seed + index
             if size == 0:
                 raise ValueError(
                     "Poisson input needs data that are not all 0; received zeros only."
@@ -93,7 +97,7 @@ class SpikingBuilder:
 
     def name(self, suffix: str = "") -> str:
         """Return a name for a new layer, after the layer that it takes the place of."""
-        return self.unique(f"{self.path.replace('#', '_')}{suffix}")
+        return self.unique(f"{re.sub('[#/]', '_', self.path)}{suffix}")
 
     def unique(self, wanted: str) -> str:
         """Return `wanted`, with a number if another layer has that name."""
@@ -125,8 +129,12 @@ class SpikingBuilder:
             x = self.with_one_scale(x)
         return build_linear(linear, x, name=self.name(), call=self.call)
 
-    def neurons(self, x: ScaledTensor, layer) -> ScaledTensor:
-        """Add integrate-and-fire neurons in place of the ReLU of a layer."""
+    def neurons(self, x: ScaledTensor, layer, *, negative_slope: float = 0.0) -> ScaledTensor:
+        """Add integrate-and-fire neurons in place of the ReLU of a layer.
+
+        A leaky ReLU is the difference of two of them, of x and of -x. The threshold of the second
+        is larger by 1 / slope, so that spikes of both have one size.
+        """
         if self.path not in self.record.layers:
             raise ValueError(
                 f"`x` must be a record of the activations of this model; received one without "
@@ -140,13 +148,20 @@ class SpikingBuilder:
             )
         x = self.delayed(self.timed(x))
         threshold = lam / np.asarray(x.scale, "float64")
-        neurons = IF(
+        spikes = self._integrate_and_fire(threshold)(x.tensor)
+        if negative_slope:
+            minus = Scale(-1.0, **self.options("_minus"))(x.tensor)
+            below = self._integrate_and_fire(threshold / negative_slope)(minus)
+            spikes = keras.layers.Subtract(**self.options("_signed"))([spikes, below])
+        return ScaledTensor(spikes, lam, True)
+
+    def _integrate_and_fire(self, threshold):
+        return IF(
             threshold.tolist(),
             initial_potential=self.initial_potential,
             stateful=self.stateful,
             **self.options("_if"),
         )
-        return ScaledTensor(neurons(x.tensor), lam, True)
 
     def timed(self, x: ScaledTensor) -> ScaledTensor:
         """Return x at every step."""

@@ -5,6 +5,7 @@ class with ``@spiking_layer.register(MyLayer)``.
 """
 
 import functools
+import inspect
 from dataclasses import replace
 
 import keras
@@ -12,13 +13,15 @@ import numpy as np
 from keras import layers
 
 from hybrid_lmu._internal.copies import copy_layer
+from hybrid_lmu._internal.keras_compat import operation_name
 from hybrid_lmu._internal.traversal import copy_weights
 from hybrid_lmu.conversion._graph import activation_of, describe
 from hybrid_lmu.conversion._over_time import MaxPoolSums
-from hybrid_lmu.conversion._scaled_tensor import ScaledTensor, linear_of
+from hybrid_lmu.conversion._scaled_tensor import ScaledTensor, linear_of, separated
 from hybrid_lmu.weights._quantized_weights import QuantizedWeights, inside
 
 RELUS = (keras.activations.relu, keras.activations.relu6, keras.ops.relu, keras.ops.relu6)
+LEAKY_RELUS = (keras.activations.leaky_relu, keras.ops.leaky_relu)
 AT_THE_END = (keras.activations.softmax, keras.activations.sigmoid)
 
 
@@ -76,8 +79,41 @@ def _unknown(found):
     return ValueError(
         f"{', '.join(describe(one) for one in found)} cannot be converted to spiking "
         f"neurons; expected layers of the classes {', '.join(known)}, or a class of your own that "
-        "is registered with `hybrid_lmu.conversion.spiking_layer`."
+        f"is registered with `hybrid_lmu.conversion.spiking_layer`.{_ways_out(found)}"
     )
+
+
+def _ways_out(found):
+    """Return what can be done about layers that cannot be converted, for messages."""
+    ways = [way for kinds, way in _WAYS_OUT if any(_is_one(layer, kinds) for layer in found)]
+    return "".join(f" {way}" for way in ways)
+
+
+def _is_one(layer, kinds):
+    if isinstance(layer, layers.Layer):
+        return isinstance(layer, kinds)
+    return operation_name(layer) in {kind.__name__ for kind in kinds}
+
+
+_WAYS_OUT = (
+    (
+        (layers.Multiply, layers.Dot),
+        "The product of two rates is no sum of spikes. Put a constant in the place of one factor "
+        "(for squeeze and excitation, one number for each channel: a DepthwiseConv2D of kernel "
+        "size 1), train a few epochs, and convert then.",
+    ),
+    (
+        (layers.Attention, layers.AdditiveAttention, layers.MultiHeadAttention,
+         layers.GroupQueryAttention),
+        "Attention multiplies activities with each other; `to_hybrid` quantizes the activities "
+        "around it.",
+    ),
+    ((layers.ELU, layers.PReLU), "Put ReLU or LeakyReLU in its place, and train a few epochs."),
+    (
+        (layers.LayerNormalization, layers.GroupNormalization),
+        "Its factors depend on the input; put BatchNormalization in its place, and train.",
+    ),
+)  # fmt: skip
 
 
 def convert_call(build, layer, inputs):
@@ -101,20 +137,27 @@ def convert_call(build, layer, inputs):
     return spiking_layer(layer, build, *inputs)
 
 
-def ends_with_relu(layer) -> bool:
-    """Return whether spiking neurons take the place of a layer's activation.
+def negative_slope_of(layer) -> float | None:
+    """Return the slope below 0 of the ReLU that a layer ends with; None if it ends with no ReLU.
 
     Raises:
-        ValueError: if the activation is a ReLU with a slope or a threshold.
+        ValueError: if the ReLU has a threshold or a negative slope < 0.
     """
-    inner = inside(layer)
-    if getattr(inner, "negative_slope", 0.0) or getattr(inner, "threshold", 0.0):
+    function = activation_of(layer)
+    if function in RELUS:
+        return 0.0
+    if function in LEAKY_RELUS:
+        return inspect.signature(function).parameters["negative_slope"].default
+    if not isinstance(function, (layers.ReLU, layers.LeakyReLU)):
+        return None
+    slope, threshold = float(function.negative_slope), getattr(function, "threshold", 0.0)
+    if slope < 0 or threshold:
         raise ValueError(
-            f"Layer {describe(layer)} has negative_slope={inner.negative_slope} and "
-            f"threshold={getattr(inner, 'threshold', 0.0)}; expected a plain ReLU, as neurons that "
-            "integrate and fire are."
+            f"Layer {describe(layer)} has negative_slope={slope} and threshold={threshold}; "
+            "expected a negative slope >= 0 and no threshold, as neurons that integrate and fire "
+            "have."
         )
-    return activation_of(layer) in RELUS
+    return slope
 
 
 def _activated(build, layer, x):
@@ -122,14 +165,16 @@ def _activated(build, layer, x):
     function = activation_of(layer)
     if function in (None, keras.activations.linear):
         return x
-    if ends_with_relu(layer):
-        return build.neurons(x, layer)
+    slope = negative_slope_of(layer)
+    if slope is not None:
+        return build.neurons(x, layer, negative_slope=slope)
     if function in AT_THE_END:
         return replace(x, ended_by=describe(layer))
     raise ValueError(
         f"Layer {describe(layer)} has the activation "
         f"{getattr(function, '__name__', type(function).__name__)!r}; "
-        "expected relu, relu6 or linear, or softmax or sigmoid in the last layer."
+        "expected relu, relu6, leaky_relu or linear, or softmax or sigmoid in the last layer. "
+        "Put one of them in its place, train a few epochs, and convert then."
     )
 
 
@@ -144,7 +189,8 @@ def _register(*classes):
     return decorate
 
 
-@_register(layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv2D)
+@_register(layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D)
+@_register(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 def _weights(layer, build, x):
     return _activated(build, layer, build.linear(linear_of(layer), x))
 
@@ -160,7 +206,15 @@ def _low_bit(layer, build, x):
     return _activated(build, inner, build.linear(linear_of(inner, layer), x))
 
 
-@_register(layers.ReLU, layers.Activation, layers.Softmax)
+@_register(layers.SeparableConv1D, layers.SeparableConv2D)
+def _separable(layer, build, x):
+    """A depthwise convolution, then one of kernel size 1."""
+    depthwise, pointwise = separated(layer)
+    x = build.linear(pointwise, build.linear(depthwise, x))
+    return _activated(build, layer, x)
+
+
+@_register(layers.ReLU, layers.LeakyReLU, layers.Activation, layers.Softmax)
 def _activation(layer, build, x):
     return _activated(build, layer, x)
 

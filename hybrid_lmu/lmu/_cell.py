@@ -16,7 +16,7 @@ from hybrid_lmu.lmu import _parts
 from hybrid_lmu.lmu._plan import why_step_by_step
 from hybrid_lmu.lmu._products import lmu_products
 from hybrid_lmu.lmu._sequences import run_sequence, sequence_signals
-from hybrid_lmu.lmu._step import run_step
+from hybrid_lmu.lmu._step import complete_states, run_step
 from hybrid_lmu.memory._discrete_system import DiscreteSystem
 from hybrid_lmu.memory._memory import LegendreMemoryCell
 
@@ -43,8 +43,8 @@ class HybridLMUCell(Cell):
         memory_d: number of memories, which is the size of u; >= 1.
         order: number of Legendre polynomials of each memory; >= 1.
         theta: length of the remembered window in steps; > 0.
-        hidden_cell: a recurrent cell, a feed-forward layer with `units` such as `Dense`, or None:
-            the memory is the output.
+        hidden_cell: a recurrent cell, a feed-forward layer such as `Dense`, a `Sequential` model of
+            feed-forward layers, or None: the memory is the output. See `hybrid_lmu.HybridCell`.
         trainable_theta: whether theta is trained, within the range of
             `hybrid_lmu.LegendreMemoryCell`. Default False.
         hidden_to_memory: whether ``h_{t-1}`` is part of the input of `kernel`. Default False.
@@ -173,7 +173,6 @@ class HybridLMUCell(Cell):
         own = "memory" not in self._given
         self.initial_error = self.memory_quantizer.initial_error if own else initial_error
         self.memory_dropout = memory_dropout
-        self.output_size = self.hidden.output_size
         self.kernel = self.recurrent_kernel = self.bias = None
         self.seed_generator, dropouts = _parts.make_dropout(
             seed,
@@ -182,6 +181,11 @@ class HybridLMUCell(Cell):
             memory_dropout=memory_dropout,
         )
         self.drop_input, self.drop_recurrent, self.drop_memory = dropouts
+
+    @property
+    def output_size(self) -> int | None:
+        """Number of outputs; None if it is not known before the inputs are."""
+        return self.hidden.output_size
 
     @property
     def memory_states(self):
@@ -267,40 +271,32 @@ class HybridLMUCell(Cell):
                 f"`{self.name}` was given `input_d`={self.input_d}; "
                 f"received inputs of shape {tuple(input_shape)}."
             )
+        hidden_d = self.memory.output_size + self.input_to_hidden * input_d
+        self.hidden.learn_size((input_shape[0], hidden_d))
         encoder_d = input_d + (self.output_size if self.hidden_to_memory else 0)
         if self.kernel_initializer is not None:
-            self.kernel = self.add_weight(
-                name="kernel",
-                shape=(encoder_d, self.memory_d),
-                initializer=self.kernel_initializer,
-                regularizer=self.kernel_regularizer,
-            )
+            self.kernel = self._add("kernel", (encoder_d, self.memory_d), "kernel")
         elif encoder_d != self.memory_d:
             raise ValueError(
                 f"Without a kernel (`kernel_initializer=None`) the input of the memory must have "
                 f"`memory_d`={self.memory_d} features; received {encoder_d}."
             )
         if self.memory_to_memory:
-            self.recurrent_kernel = self.add_weight(
-                name="recurrent_kernel",
-                shape=(self.memory.output_size, self.memory_d),
-                initializer=self.recurrent_initializer,
-                regularizer=self.recurrent_regularizer,
-            )
+            shape = (self.memory.output_size, self.memory_d)
+            self.recurrent_kernel = self._add("recurrent_kernel", shape, "recurrent")
         if self.use_bias:
-            self.bias = self.add_weight(
-                name="bias",
-                shape=(self.memory_d,),
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-            )
+            self.bias = self._add("bias", (self.memory_d,), "bias")
         self.memory.build((input_shape[0], self.memory_d))
         self.memory_quantizer.build((input_shape[0], self.memory.output_size))
-        hidden_d = self.memory.output_size + (input_d if self.input_to_hidden else 0)
-        if self.hidden_cell is None:  # whose size was not known without `input_d`
-            _parts.resize_pass_on(self.hidden, hidden_d)
-            self.output_size = hidden_d
         self.hidden.build((input_shape[0], hidden_d))
+
+    def _add(self, name, shape, options):
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=getattr(self, f"{options}_initializer"),
+            regularizer=getattr(self, f"{options}_regularizer"),
+        )
 
     def call(self, inputs, states, training=False):
         signals, states = self.signals(inputs, states, training)
@@ -346,13 +342,18 @@ class HybridLMUCell(Cell):
             states.append(ops.cast(state, self.compute_dtype))
         return states
 
+    @property
+    def source_states(self) -> tuple[int, ...]:
+        return (*self.hidden.source_states, len(self.hidden.state_size))
+
+    complete_states = complete_states
+
     def get_dropout_mask(self, step_input):
         batch_size, dtype = ops.shape(step_input)[0], self.dtype_policy.compute_dtype
         if self.kernel is not None:
             self.drop_input.draw((batch_size, self.kernel.shape[0]), dtype)
-        hidden_d = self.memory.output_size
-        self.drop_memory.draw((batch_size, hidden_d), dtype)
-        hidden_d += step_input.shape[-1] if self.input_to_hidden else 0
+        self.drop_memory.draw((batch_size, self.memory.output_size), dtype)
+        hidden_d = self.memory.output_size + self.input_to_hidden * step_input.shape[-1]
         self.hidden.get_dropout_mask(ops.ones((batch_size, hidden_d), dtype=dtype))
 
     def get_recurrent_dropout_mask(self, step_input):

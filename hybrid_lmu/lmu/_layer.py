@@ -56,8 +56,8 @@ class HybridLMU(HybridRNN):
         memory_d: number of memories, which is the size of u; >= 1.
         order: number of Legendre polynomials of each memory; >= 1.
         theta: length of the remembered window in steps; > 0.
-        hidden_cell: a recurrent cell, a feed-forward layer with `units` such as `Dense`, or None:
-            the memory is the output.
+        hidden_cell: a recurrent cell, a feed-forward layer such as `Dense`, a `Sequential` model of
+            feed-forward layers, or None: the memory is the output. See `hybrid_lmu.HybridCell`.
         trainable_theta: whether theta is trained, within the range of
             `hybrid_lmu.LegendreMemoryCell`. Default False.
         hidden_to_memory: whether ``h_{t-1}`` is part of the input of `kernel`. Default False.

@@ -9,6 +9,7 @@ import keras
 from hybrid_lmu._internal.checks import check_no_hidden_cell, check_no_other, check_rate
 from hybrid_lmu._internal.dropout import SequenceDropout
 from hybrid_lmu.cells._hybrid_cell import HybridCell
+from hybrid_lmu.cells._inner import check_inner
 from hybrid_lmu.quantizers._sigma_delta import SigmaDeltaQuantizer
 from hybrid_lmu.quantizers.contract import check_quantizer, own_quantizer
 
@@ -59,12 +60,7 @@ def make_hidden(hidden_cell, quantizer, resolution, initial_error, seed, dtype) 
         seed: the seed of the LMU; an integer or None.
         dtype: the compute dtype.
     """
-    if isinstance(hidden_cell, keras.layers.RNN):
-        raise ValueError(
-            "`hidden_cell` must be a cell, such as keras.layers.LSTMCell(4), or a feed-forward "
-            f"layer; received the recurrent layer {hidden_cell.name!r} "
-            f"({type(hidden_cell).__name__})."
-        )
+    check_inner(hidden_cell, "hidden_cell")
     if quantizer is None:
         # Memory and hidden cell draw different diffusion errors.
         own_seed = None if seed is None else seed + 1
@@ -90,13 +86,9 @@ def make_pass_on(memory_size, hidden_to_memory, quantized, input_to_hidden, inpu
         ValueError: for arguments that an LMU without a hidden cell cannot have.
     """
     check_no_hidden_cell(hidden_to_memory, quantized)
-    return PassOn(memory_size + (input_to_hidden and input_d or 0), name="memory_output")
-
-
-def resize_pass_on(hidden: HybridCell, size: int) -> None:
-    """Give a hidden cell of `make_pass_on`, which has one state and no weights, its size."""
-    hidden.cell.units = hidden.output_size = size
-    hidden.state_size = [size]
+    size = memory_size + (input_d or 0) if input_to_hidden else memory_size
+    known = input_d is not None or not input_to_hidden
+    return PassOn(size if known else None, name="memory_output")
 
 
 def make_dropout(seed: int | None, **rates: float) -> tuple[Any, list[SequenceDropout]]:
@@ -119,9 +111,12 @@ def make_dropout(seed: int | None, **rates: float) -> tuple[Any, list[SequenceDr
 class PassOn(keras.layers.Layer):
     """The hidden cell of an LMU that has none: it passes its input on."""
 
-    def __init__(self, units: int, **kwargs: Any):
+    def __init__(self, units: int | None, **kwargs: Any):
         super().__init__(**kwargs)
         self.units = units
 
     def call(self, inputs):
         return inputs
+
+    def compute_output_shape(self, input_shape):
+        return input_shape

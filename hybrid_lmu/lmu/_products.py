@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from hybrid_lmu.cells._inner import is_stack, output_state_name
 from hybrid_lmu.cells._products import cell_products, with_state
 from hybrid_lmu.cells.contract import Activity, Product, Products, Signal, resolution_of
 
@@ -50,7 +51,9 @@ def _input_of_memory(cell, inputs):
 
 def _hidden_products(cell, inputs, h):
     """Return the products of the hidden cell; its input is no input of the layer."""
-    inner = with_state(cell_products(cell.hidden.cell, inputs), h)
+    stack, inner = is_stack(cell.hidden.cell), cell_products(cell.hidden.cell, inputs)
+    if not stack or h.resolution is not None:
+        inner = with_state(inner, h, output_state_name(cell.hidden.cell))
     items = [item for item in inner.prefixed("hidden").items if not isinstance(item, Activity)]
     return [
         replace(item, kind="hidden") if isinstance(item, Product) and item.kind == "input" else item

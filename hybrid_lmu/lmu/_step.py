@@ -5,6 +5,8 @@ from typing import Any
 
 from keras import ops
 
+from hybrid_lmu.cells._inner import is_stack
+
 
 def run_step(cell, inputs, states: Sequence, training: bool = False) -> tuple[dict[str, Any], list]:
     """Return ``(signals, states)`` of one step; see `HybridLMUCell.signals`."""
@@ -35,11 +37,30 @@ def run_step(cell, inputs, states: Sequence, training: bool = False) -> tuple[di
     }
     signals["memory"] = q
     signals["memory_to_hidden"] = q = cell.drop_memory(ops.cast(q, dtype), training)
-    output, hidden_states = cell.hidden(
-        hidden_input(cell, q, inputs), hidden_states, training=training
-    )
+    x = hidden_input(cell, q, inputs)
+    if is_stack(cell.hidden.cell) and not training:  # a report wants what is between its cells
+        inner, hidden_states = cell.hidden.signals(x, hidden_states)
+        output = inner.pop("output")
+        signals |= {name: value for name, value in inner.items() if name not in signals}
+    else:
+        output, hidden_states = cell.hidden(x, hidden_states, training=training)
     signals["hidden"] = output
     return signals, hidden_states + [new[name] for name in cell.memory_states]
+
+
+def complete_states(cell, states: Sequence) -> list:
+    """Return all states of a cell, given all of them or its `source_states`."""
+    states, count = list(states), len(cell.hidden.source_states)
+    if len(states) != count + 1 or len(states) == len(cell.state_size):
+        return states
+    hidden, m = cell.hidden.complete_states(states[:count]), states[count]
+    if not cell.memory_quantizer.spiking:
+        return [*hidden, m]
+    _, start = cell.split_states(cell.get_initial_state(ops.shape(m)[0]))
+    q, error = cell.memory_quantizer.step(m, start["memory_error"])
+    memory = q if cell.memory_feedback == "quantized" else m
+    new = {"memory": memory, "memory_output": q, "memory_error": error}
+    return hidden + [ops.cast(new[name], cell.compute_dtype) for name in cell.memory_states]
 
 
 def encode(cell, x, training: bool):

@@ -72,3 +72,12 @@ def test_the_last_step_that_a_mask_leaves():
 def test_bad_argument():
     with pytest.raises(ValueError, match="`read_once` must be one of True, False; received: 'no'"):
         activity_report(keras.Sequential([keras.Input((2,))]), x[:, 0], read_once="no")
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="keras-lmu needs TensorFlow")
+@pytest.mark.parametrize("hidden, share", [(layers.Dense, 12), (layers.SimpleRNNCell, 1)])
+def test_keras_lmu_is_counted_alike(hidden, share):
+    keras_lmu = pytest.importorskip("keras_lmu")
+    always, once = reports(keras_lmu.LMU(2, 6, 12, hidden(5)))
+    name = next(key for key in dense(always) if key.endswith("hidden kernel"))
+    assert dense(always)[name] / dense(once)[name] == share

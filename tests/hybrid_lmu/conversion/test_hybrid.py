@@ -376,7 +376,6 @@ class Unknown(layers.Layer):
         (lambda: layers.GRU(2), dict(bits=3.0), "`x`.*must be given"),
         (lambda: layers.GRU(2), dict(bits=0.0, x=X), "received: 0.0"),
         (lambda: layers.GRU(2), dict(resolution=-1.0), "resolution"),
-        (lambda: layers.LSTM(2, return_state=True), dict(resolution=1.0), "return_state=True"),
         (lambda: layers.GRU(2), dict(resolution=1.0, per="unit"), "received: 'unit'"),
         (lambda: layers.GRU(2), dict(resolution=1.0, exempt="lstm"), r"received: \['lstm'\]"),
         (lambda: layers.Dense(2), dict(resolution=1.0), "Nothing to quantize"),

@@ -1,5 +1,7 @@
 """Percentile and early exit as validation data choose them."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -29,11 +31,30 @@ def test_exit_with_the_fewest_steps_that_keeps_the_accuracy():
     # the others at all times; sums are not.
     simulation = ahead([[1, 1, 1, 1]] * 3 + [[-1, 0, 3, 1]])
     rule, left = search_exit(simulation, np.zeros(4, int), accuracy=1.0)
-    assert rule == {"confidence": 0.8, "norm": "sum"}
+    assert rule == {"confidence": 0.8, "norm": "sum", "first": 1}
     assert left.steps.tolist() == [2, 2, 2, 3]
 
 
-def test_nobody_leaves_where_every_exit_loses():
+def test_nobody_leaves_before_a_spike_has_passed_all_layers():
+    simulation = dataclasses.replace(ahead([[9, 0, 0, 0]] * 2), depth=3)
+    assert early_exit(simulation, 0.9).steps.tolist() == [3, 3]
+    assert early_exit(simulation, 0.9, first=1).steps.tolist() == [1, 1]
+    assert early_exit(dataclasses.replace(simulation, depth=9), 0.9).steps.tolist() == [4, 4]
+
+
+def test_depth_is_the_longest_way_through_neurons():
+    a = keras.Input((6,))
+    h = layers.Dense(5, "relu")(a)
+    for _ in range(2):
+        h = layers.Add()([h, layers.Dense(5, "relu")(layers.Dense(5, layers.LeakyReLU(0.3))(h))])
+    aside = layers.Dense(5, "relu")(a)
+    model = keras.Model(a, layers.Dense(3)(layers.Concatenate()([h, aside])))
+    x = np.random.default_rng(0).uniform(size=(9, 6)).astype("float32")
+    simulation = simulate(to_spiking(model, x, 5), x)
+    assert simulation.depth == 5 and len(simulation.by_layer) == 8
+
+
+def test_nobody_leaves_where_where_every_exit_loses():
     simulation = ahead([[9, 0, 0], [-9, 0, 10]])
     labels, rules = np.zeros(2, int), [{"confidence": 0.9}]
     rule, left = search_exit(simulation, labels, accuracy=1.0, rules=rules)

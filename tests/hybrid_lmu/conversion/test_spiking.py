@@ -236,6 +236,11 @@ def _functional(build):
     return keras.Model(inputs, build(inputs))
 
 
+def attention(x):
+    x = layers.Reshape((-1, x.shape[-1]))(x)
+    return layers.MultiHeadAttention(1, 2)(x, x)
+
+
 @pytest.mark.parametrize(
     "build, message",
     [
@@ -246,15 +251,18 @@ def _functional(build):
         ),
         (lambda x: layers.Conv2D(2, 3, activation="tanh")(layers.ReLU()(x)), "'tanh'.*expected"),
         (lambda x: layers.ReLU()(layers.Dense(2, "softmax")(x)), "not the last one"),
-        (lambda x: layers.ReLU(negative_slope=0.1)(x), "negative_slope=0.1"),
-        (lambda x: layers.Conv2D(2, 3)(x), "no ReLU"),
-        (lambda x: keras.Sequential([layers.ReLU()])(x), "without models inside"),
+        (lambda x: layers.ReLU(threshold=0.5)(x), "threshold=0.5"),
+        (lambda x: layers.Activation("silu")(layers.ReLU()(x)), "'silu'.*Put one of them in its"),
+        (lambda x: layers.Multiply()([layers.ReLU()(x), x]), "product of two rates is no sum"),
+        (lambda x: layers.ReLU()(x) * x, "product of two rates is no sum"),
+        (lambda x: attention(layers.ReLU()(x)), "`to_hybrid` quantizes the activities around"),
+        (lambda x: layers.Conv2D(2, 3)(x), "no ReLU.*Put relu or"),
         (
             lambda x: layers.ReLU()(x) * 2.0,
             r"'multiply\w*' \(a function of keras.ops, no layer\)",
         ),
         (lambda x: layers.Dropout(0.5)(layers.ReLU()(x), training=True), "training=True"),
-        (lambda x: layers.Dense(2, activation=layers.LeakyReLU())(layers.ReLU()(x)), "'LeakyReLU'"),
+        (lambda x: layers.Dense(2, activation=layers.ELU())(layers.ReLU()(x)), "'ELU'"),
         (lambda x: layers.ReLU()(layers.Dense(2, bias_initializer="zeros")(x * 0.0)), "convert"),
     ],
 )

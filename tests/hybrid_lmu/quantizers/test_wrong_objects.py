@@ -32,12 +32,6 @@ def test_a_recurrent_layer_is_no_cell():
         HybridCell(layers.GRU(4))
 
 
-def test_stacked_cells_of_several_states():
-    stacked = layers.StackedRNNCells([layers.GRUCell(4), layers.LSTMCell(5)])
-    with pytest.raises(ValueError, match="nested states.*a layer for each, such as HybridRNN"):
-        lmu(stacked)
-
-
 def test_numbers_for_other_neurons():
     with pytest.raises(ValueError, match="`initial_error` .*3 for inputs.*received 2 entries"):
         SigmaDelta(initial_error=[0.1, 0.2])(x)
