@@ -86,15 +86,40 @@ def check_positive(name, value, others=""):
 
 def check_choice(name, value, choices):
     """Return `value`; raise ValueError unless it is one of `choices`."""
-    if value not in choices:
+    known = isinstance(value, (str, bool, np.bool_, numbers.Number)) or value is None
+    if not known or value not in choices:
         expected = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"`{name}` must be one of {expected}; received: {value!r}")
     return value
 
 
+def check_flag(name: str, value: bool) -> bool:
+    """Return `value`; raise ValueError unless it is True or False."""
+    return check_choice(name, value, (True, False))
+
+
+def check_seed(name: str, seed: int | None) -> int | None:
+    """Return `seed`; raise ValueError unless it is an integer or None."""
+    if seed is None or (isinstance(seed, numbers.Integral) and not isinstance(seed, bool)):
+        return None if seed is None else int(seed)
+    raise ValueError(f"`{name}` must be an integer or None; received: {seed!r}")
+
+
+def check_activation(name: str, activation):
+    """Return a function; raise ValueError unless Keras knows the activation."""
+    try:
+        return keras.activations.get(activation)
+    except (ValueError, TypeError) as e:
+        raise ValueError(
+            f"`{name}` must be the name of an activation of Keras, a function or None; "
+            f"received: {activation!r}"
+        ) from e
+
+
 def check_rate(name, rate):
     """Return `rate`; raise ValueError unless it is in [0, 1)."""
-    if not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
+    number = isinstance(rate, numbers.Real) and not isinstance(rate, bool)
+    if not number or not 0 <= rate < 1:
         raise ValueError(f"`{name}` must be in [0, 1); received: {rate!r}")
     return rate
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -124,7 +125,8 @@ class HybridCell(Cell):
         self.recurrent = hasattr(cell, "state_size")
         self.output_size = _inner.output_size(cell)  # None until a feed-forward layer is built
         count = len(self.source_states)
-        if output_state is not None and not -1 <= output_state < count:
+        index = output_state is None or isinstance(output_state, numbers.Integral)
+        if not index or (output_state is not None and not -1 <= output_state < count):
             raise ValueError(
                 f"`output_state` must be None, -1 or the index of one of {count} states; "
                 f"received: {output_state!r}"

@@ -12,6 +12,7 @@ from keras import ops, tree
 from hybrid_lmu._internal import masks
 from hybrid_lmu._internal.checks import (
     check_batch_size,
+    check_flag,
     check_floating,
     check_rank,
     check_state_count,
@@ -19,6 +20,9 @@ from hybrid_lmu._internal.checks import (
 from hybrid_lmu._internal.keras_compat import ensure_shape
 from hybrid_lmu._internal.traversal import freeze
 from hybrid_lmu.cells.contract import as_list, state_dtype
+
+_FLAGS = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll",
+          "zero_output_for_mask")  # fmt: skip
 
 
 class CarriedState:
@@ -86,6 +90,8 @@ class HybridRNN(CarriedState, keras.layers.RNN):
     """
 
     def __init__(self, cell, **kwargs):
+        for name in _FLAGS:
+            check_flag(name, kwargs.get(name, False))
         super().__init__(cell, **{"autocast": False, **kwargs})
         if self.unroll or getattr(cell, "needs_gradient_of_loop", True):
             _avoid_xla(self)

@@ -8,7 +8,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu._internal.checks import check_positive, check_positive_integer
+from hybrid_lmu._internal.checks import (
+    as_numbers,
+    check_positive,
+    check_positive_integer,
+    check_seed,
+)
 from hybrid_lmu._internal.masks import zero_masked_steps
 from hybrid_lmu.cells.contract import Products, Signal
 from hybrid_lmu.layers._stateful_activation import StatefulActivation
@@ -59,7 +64,7 @@ class PoissonEncoder(keras.layers.Layer):
         super().__init__(**kwargs)
         self.timesteps = check_positive_integer("timesteps", timesteps)
         self.scale = check_positive("scale", scale)
-        self.seed = seed
+        self.seed = check_seed("seed", seed)
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def products(self) -> Products:
@@ -225,7 +230,11 @@ class Scale(keras.layers.Layer):
 
     def __init__(self, scale: float | Sequence[float], **kwargs):
         super().__init__(**kwargs)
-        self.scale = np.asarray(scale, "float32")
+        self.scale = as_numbers(scale, "float32")
+        if self.scale is None or self.scale.ndim > 1 or not np.isfinite(self.scale).all():
+            raise ValueError(
+                f"`scale` must be a finite number, or one for each channel; received: {scale!r}"
+            )
 
     def call(self, inputs):
         return inputs * ops.cast(ops.convert_to_tensor(self.scale), inputs.dtype)

@@ -35,6 +35,11 @@ class EachStep(keras.layers.TimeDistributed):
     (2, 10, 6, 6, 4)
     """
 
+    def __init__(self, layer: keras.layers.Layer, **kwargs):
+        if not isinstance(layer, keras.layers.Layer):
+            raise ValueError(f"`layer` must be a keras.layers.Layer; received: {layer!r}")
+        super().__init__(layer, **kwargs)
+
     def call(self, inputs, training=None, mask=None):
         check_mask(self, inputs, mask)
         steps, size = ops.shape(inputs)[1], inputs.shape[2:]

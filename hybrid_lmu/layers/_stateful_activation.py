@@ -5,6 +5,7 @@ from keras import ops
 
 from hybrid_lmu._internal.checks import (
     check_batch_size,
+    check_flag,
     check_floating,
     check_mask,
     check_rank,
@@ -47,8 +48,8 @@ class StatefulActivation(CarriedState, keras.layers.Layer):
 
     def __init__(self, return_state: bool = False, stateful: bool = False, **kwargs):
         super().__init__(**kwargs)
-        self.return_state = return_state
-        self.stateful = stateful
+        self.return_state = check_flag("return_state", return_state)
+        self.stateful = check_flag("stateful", stateful)
         self.supports_masking = True
         self.states = None
 

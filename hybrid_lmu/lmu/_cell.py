@@ -9,7 +9,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from hybrid_lmu._internal.checks import check_choice, check_no_gain
+from hybrid_lmu._internal.checks import (
+    check_choice,
+    check_no_gain,
+    check_positive_array,
+    check_positive_integer,
+    check_seed,
+)
 from hybrid_lmu.cells._hybrid_cell import with_objects
 from hybrid_lmu.cells.contract import INPUT, Cell, Products, Signal
 from hybrid_lmu.lmu import _parts
@@ -136,6 +142,8 @@ class HybridLMUCell(Cell):
             dtype=self.compute_dtype,
             name="memory",
         )
+        for name, given in (("memory", memory_resolution), ("hidden", hidden_resolution)):
+            check_positive_array(f"{name}_resolution", given, "non-spiking")
         self._given = _parts.check_quantizers(
             memory_quantizer, memory_resolution, hidden_quantizer, hidden_resolution
         )
@@ -164,8 +172,8 @@ class HybridLMUCell(Cell):
         self.bias_regularizer = keras.regularizers.get(bias_regularizer)
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
-        self.input_d = input_d
-        self.seed = seed
+        self.input_d = None if input_d is None else check_positive_integer("input_d", input_d)
+        self.seed = check_seed("seed", seed)
         self.memory_feedback = check_choice(
             "memory_feedback", memory_feedback, ("exact", "quantized", "integrated")
         )

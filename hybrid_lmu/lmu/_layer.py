@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from hybrid_lmu._internal.checks import check_floating, check_positive_integer
+from hybrid_lmu._internal.checks import check_flag, check_floating, check_positive_integer
 from hybrid_lmu._internal.keras_compat import ensure_shape
 from hybrid_lmu._internal.masks import Compacted
 from hybrid_lmu.cells._hybrid_cell import with_objects
@@ -142,6 +142,7 @@ class HybridLMU(HybridRNN):
             return_last, options["return_sequences"], options["return_state"]
         )
         cell = HybridLMUCell(**of_cell, dtype=options.get("dtype"), name="lmu_cell")
+        check_flag("return_sequences", options["return_sequences"])
         options["return_sequences"] = options["return_sequences"] or return_last is not None
         super().__init__(cell, **options)
         self.simulation = _check_simulation(simulation)

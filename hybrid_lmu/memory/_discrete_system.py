@@ -82,7 +82,7 @@ def check_discretizer(discretizer, order, trainable_theta):
     if not isinstance(discretizer, DiscreteSystem):
         raise ValueError(
             f"`discretizer` must be one of {legendre.DISCRETIZERS} or a `DiscreteSystem` of two "
-            f"matrices; received: {type(discretizer).__name__}"
+            f"matrices; received: {discretizer!r}"
         )
     if discretizer.order != order:
         raise ValueError(

@@ -9,6 +9,7 @@ from keras import ops
 
 from hybrid_lmu._internal.checks import (
     check_entries,
+    check_flag,
     check_positive_integer,
     check_positive_per_neuron,
 )
@@ -62,7 +63,7 @@ class SpikingCell(Cell, abc.ABC):
             None if threshold is None else check_positive_per_neuron("threshold", threshold)
         )
         self.surrogate = surrogates.get(surrogate)
-        self.detach_reset = bool(detach_reset)
+        self.detach_reset = check_flag("detach_reset", detach_reset)
         self.output_size = self.units
         single = len(self.state_names) == 1
         self.state_size = self.units if single else [self.units] * len(self.state_names)

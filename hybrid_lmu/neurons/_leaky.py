@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu._internal.checks import check_choice
+from hybrid_lmu._internal.checks import check_choice, check_flag
 from hybrid_lmu.neurons._cell import SpikingCell, SpikingLayer, check_time_constant
 from hybrid_lmu.neurons.surrogates import Surrogate
 
@@ -63,7 +63,7 @@ class LIFCell(SpikingCell):
         self.tau = check_time_constant("tau", tau, smallest=1)
         self.reset = check_choice("reset", reset, ("hard", "subtract"))
         self.reset_potential = _check_reset_potential(reset_potential, self.threshold)
-        self.decay_input = bool(decay_input)
+        self.decay_input = check_flag("decay_input", decay_input)
         self.potential_by_state = 1.0 - 1.0 / self.tau
         self.potential_by_input = 1.0 / self.tau if self.decay_input else 1.0
 

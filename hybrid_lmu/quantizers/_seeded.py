@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from hybrid_lmu._internal.checks import check_seed
 from hybrid_lmu._internal.keras_compat import in_training
 from hybrid_lmu.quantizers import _fixed_point
 from hybrid_lmu.quantizers.contract import Quantizer
@@ -49,7 +50,7 @@ class SeededQuantizer(Quantizer):
         **kwargs,
     ):
         super().__init__(activation, resolution, **kwargs)
-        self.seed = None if seed is None else int(seed)
+        self.seed = check_seed("seed", seed)
         self._always_draws = draws == "always"
         drawn = self.spiking and draws != "never"
         self.seed_generator = keras.random.SeedGenerator(self.seed) if drawn else None

@@ -39,7 +39,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu._internal.checks import check_positive_array
+from hybrid_lmu._internal.checks import check_activation, check_flag, check_positive_array
 from hybrid_lmu._internal.gradients import straight_through
 
 _owned: weakref.WeakSet = weakref.WeakSet()
@@ -124,11 +124,11 @@ class Quantizer(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.activation = keras.activations.get(activation)
+        self.activation = check_activation("activation", activation)
         self.initial_resolution = check_positive_array("resolution", resolution, "non-spiking")
         self.limit = check_positive_array("limit", limit, "no limit")
         self.gain = check_positive_array("gain", gain, "a gain of 1")
-        self.learn_resolution = learn_resolution
+        self.learn_resolution = check_flag("learn_resolution", learn_resolution)
         self.resolution_variable = self.log_factor = None
 
     def round(self, levels, state):

@@ -1,10 +1,12 @@
 """Binary weights with a Bernoulli posterior, learned by the Bayesian learning rule."""
 
+import numbers
+
 import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu._internal.checks import check_choice, check_not_negative, check_positive
+from hybrid_lmu._internal.checks import check_choice, check_not_negative, check_positive, check_seed
 from hybrid_lmu._internal.gradients import custom_gradient
 from hybrid_lmu.weights import _bernoulli_posterior as posterior
 from hybrid_lmu.weights._quantizer import WeightQuantizer, check_kernel, sign
@@ -69,13 +71,13 @@ class Bernoulli(WeightQuantizer):
         super().__init__(**kwargs)
         self.temperature_of_samples = check_positive("temperature", temperature)
         self.rho = check_not_negative("rho", rho)
-        self.prior = prior
+        self.prior = _check_prior(prior)
         self.natural_prior = posterior.natural_parameter(prior)
         self.factor = check_scale(scale)
         self.initial = None if initial is None else check_positive("initial", initial, " or None")
         self.clip = None if clip is None else check_positive("clip", clip, " or None")
         self.inference = check_choice("inference", inference, self.inferences)
-        self.seed = seed
+        self.seed = check_seed("seed", seed)
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def build(self, shape):
@@ -166,6 +168,13 @@ class Bernoulli(WeightQuantizer):
             "inference": self.inference,
             "seed": self.seed,
         }
+
+
+def _check_prior(prior):
+    number = isinstance(prior, numbers.Real) and not isinstance(prior, bool)
+    if not number or not 0 < prior < 1:
+        raise ValueError(f"`prior` must be a probability in (0, 1); received: {prior!r}")
+    return prior
 
 
 def _divergence_with_gradient(natural, prior):

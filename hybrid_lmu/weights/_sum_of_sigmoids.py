@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu._internal.checks import check_choice, check_positive
+from hybrid_lmu._internal.checks import check_choice, check_flag, check_positive
 from hybrid_lmu._internal.gradients import custom_gradient, straight_through
 from hybrid_lmu.weights._levels import check_levels, kmeans_boundaries, midpoints
 from hybrid_lmu.weights._quantizer import (
@@ -78,8 +78,8 @@ class SumOfSigmoids(WeightQuantizer):
         self.levels = check_levels(levels)
         self.initial_temperature = check_positive("temperature", temperature)
         self.biases_from = check_choice("biases", biases, ("kmeans", "midpoints"))
-        self.learn_scales = bool(learn_scales)
-        self.power_of_two = bool(power_of_two)
+        self.learn_scales = check_flag("learn_scales", learn_scales)
+        self.power_of_two = check_flag("power_of_two", power_of_two)
         self.gradient = check_choice("gradient", gradient, (None, "true", "wide"))
         self.inference = check_choice("inference", inference, self.inferences)
 
