@@ -93,8 +93,8 @@ class IF(SpikingLayer):
         initial_potential: ``v_0``: ``"zeros"`` (default), ``"half"`` (of the threshold) or numbers.
         surrogate: derivative of a spike by ``u_t - threshold``. Default ``"arctan"``.
         detach_reset: leave the subtraction out of the gradient. Default True.
-        **kwargs: `return_sequences`, `return_state`, `stateful` and arguments of Keras layers, see
-            `SpikingLayer`.
+        **kwargs: `return_sequences`, `return_state`, `return_potentials`, `stateful` and arguments
+            of Keras layers, see `SpikingLayer`.
 
     Inputs, output, masks: see `SpikingLayer`. State: the potential ``v_t``.
 

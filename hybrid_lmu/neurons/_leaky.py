@@ -107,8 +107,8 @@ class LIF(SpikingLayer):
         decay_input: divide the input by tau. Default True.
         surrogate: derivative of a spike by ``u_t - threshold``. Default ``"arctan"``.
         detach_reset: leave the reset out of the gradient. Default True.
-        **kwargs: `return_sequences`, `return_state`, `stateful` and arguments of Keras layers, see
-            `SpikingLayer`.
+        **kwargs: `return_sequences`, `return_state`, `return_potentials`, `stateful` and arguments
+            of Keras layers, see `SpikingLayer`.
 
     Inputs, output, masks: see `SpikingLayer`. State: the potential ``v_t``.
 
