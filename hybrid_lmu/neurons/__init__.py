@@ -10,6 +10,7 @@ from hybrid_lmu.neurons._losses import (
     RateCrossentropy,
     count_accuracy,
 )
+from hybrid_lmu.neurons._recurrent import RecurrentSpikingCell
 from hybrid_lmu.neurons._refractory import Refractory, RefractoryCell
 from hybrid_lmu.neurons._spike_response import SRM, SRMCell
 from hybrid_lmu.neurons._synaptic_trace import SynapticTrace, SynapticTraceCell
@@ -34,6 +35,7 @@ __all__ = [
     "LIF",
     "LIFCell",
     "RateCrossentropy",
+    "RecurrentSpikingCell",
     "Refractory",
     "RefractoryCell",
     "SRM",
