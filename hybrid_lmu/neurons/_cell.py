@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from hybrid_lmu._internal.checks import (
+    check_choice,
     check_entries,
     check_positive_integer,
     check_positive_per_neuron,
@@ -16,7 +17,7 @@ from hybrid_lmu._internal.masks import zero_masked_steps
 from hybrid_lmu.cells.contract import INPUT, Activity, Cell, Products, Signal
 from hybrid_lmu.layers._stateful_activation import StatefulActivation
 from hybrid_lmu.neurons import surrogates
-from hybrid_lmu.neurons._membrane import potentials
+from hybrid_lmu.neurons._membrane import potentials, potentials_by_the_backend
 
 
 class SpikingCell(Cell, abc.ABC):
@@ -38,6 +39,7 @@ class SpikingCell(Cell, abc.ABC):
             `hybrid_lmu.neurons.surrogates`.
         detach_reset: whether the gradient leaves out the effect of a spike on the neuron's own
             later potentials.
+        learn_threshold: whether the threshold is trained, through its logarithm. Default False.
 
     Attributes:
         state_names: names of the states, each [batch, units]; the last one is ``v``.
@@ -55,12 +57,14 @@ class SpikingCell(Cell, abc.ABC):
     potential_by_input = 1.0
     state_by_state = 0.0
 
-    def __init__(self, units, threshold, surrogate, detach_reset, **kwargs):
+    def __init__(self, units, threshold, surrogate, detach_reset, learn_threshold=False, **kwargs):
         super().__init__(**kwargs)
         self.units = None if units is None else check_positive_integer("units", units)
         self.threshold = (
             None if threshold is None else check_positive_per_neuron("threshold", threshold)
         )
+        self.learn_threshold = check_choice("learn_threshold", learn_threshold, (True, False))
+        self.log_threshold = None
         self.surrogate = surrogates.get(surrogate)
         self.detach_reset = bool(detach_reset)
         self.output_size = self.units
@@ -87,6 +91,27 @@ class SpikingCell(Cell, abc.ABC):
             )
         if self.threshold is not None:
             check_entries("threshold", self.threshold, input_shape)
+        if self.learn_threshold:
+            self.log_threshold = self._learned("log_threshold", np.log(self.threshold))
+
+    def _learned(self, name, value):
+        return self.add_weight(
+            name=name,
+            shape=np.shape(value),
+            initializer=lambda shape, dtype: ops.convert_to_tensor(value, dtype=dtype),
+        )
+
+    @property
+    def learns(self) -> bool:
+        """Whether a constant of the neuron is trained."""
+        return self.learn_threshold
+
+    @property
+    def present_threshold(self):
+        """The threshold, as it is now if it is trained; a NumPy number or array."""
+        if self.log_threshold is None:
+            return self.threshold
+        return np.exp(ops.convert_to_numpy(self.log_threshold))
 
     def products(self, inputs: tuple[Signal, ...] = (INPUT,)) -> Products:
         spikes = Signal("output", 1.0)
@@ -101,6 +126,8 @@ class SpikingCell(Cell, abc.ABC):
 
     def threshold_like(self, u):
         """Return the threshold, a number or a tensor in the dtype of u."""
+        if self.log_threshold is not None:
+            return ops.exp(ops.cast(self.log_threshold, u.dtype))
         if self.threshold.ndim == 0:
             return float(self.threshold)
         return ops.convert_to_tensor(self.threshold, dtype=u.dtype)
@@ -170,7 +197,8 @@ class SpikingCell(Cell, abc.ABC):
             return ops.cast(x, dtype), ops.cast(x, dtype), states
         x = ops.cast(x, self.compute_dtype)
         x, (*filters, v) = self.filtered_sequence(x, list(states), mask)
-        u, v = potentials(self, x, v, mask)
+        run = potentials_by_the_backend if self.learns else potentials
+        u, v = run(self, x, v, mask)
         spikes = self.shown(self.surrogate.spike(self.excess(u)), u)
         spikes, u = (ops.cast(zero_masked_steps(one, mask), dtype) for one in (spikes, u))
         return spikes, u, [*filters, v]
@@ -182,6 +210,7 @@ class SpikingCell(Cell, abc.ABC):
             **threshold,
             "surrogate": keras.saving.serialize_keras_object(self.surrogate),
             "detach_reset": self.detach_reset,
+            **({"learn_threshold": True} if self.learn_threshold else {}),
         }
 
     def get_config(self):
