@@ -4,18 +4,38 @@ from hybrid_lmu.neurons import surrogates
 from hybrid_lmu.neurons._cell import SpikingCell, SpikingLayer
 from hybrid_lmu.neurons._integrate_and_fire import IF, IFCell
 from hybrid_lmu.neurons._leaky import LIF, LIFCell
+from hybrid_lmu.neurons._losses import (
+    CountCrossentropy,
+    CountMeanSquaredError,
+    RateCrossentropy,
+    count_accuracy,
+)
+from hybrid_lmu.neurons._recurrent import RecurrentSpikingCell
 from hybrid_lmu.neurons._refractory import Refractory, RefractoryCell
 from hybrid_lmu.neurons._spike_response import SRM, SRMCell
 from hybrid_lmu.neurons._synaptic_trace import SynapticTrace, SynapticTraceCell
-from hybrid_lmu.neurons.surrogates import ArcTan, Boxcar, Sigmoid, Surrogate
+from hybrid_lmu.neurons.surrogates import (
+    ArcTan,
+    Boxcar,
+    FastSigmoid,
+    FunctionSurrogate,
+    Sigmoid,
+    Surrogate,
+)
 
 __all__ = [
     "ArcTan",
     "Boxcar",
+    "CountCrossentropy",
+    "CountMeanSquaredError",
+    "FastSigmoid",
+    "FunctionSurrogate",
     "IF",
     "IFCell",
     "LIF",
     "LIFCell",
+    "RateCrossentropy",
+    "RecurrentSpikingCell",
     "Refractory",
     "RefractoryCell",
     "SRM",
@@ -26,5 +46,6 @@ __all__ = [
     "Surrogate",
     "SynapticTrace",
     "SynapticTraceCell",
+    "count_accuracy",
     "surrogates",
 ]

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from hybrid_lmu._internal.checks import (
+    check_choice,
     check_entries,
     check_flag,
     check_positive_integer,
@@ -17,7 +18,7 @@ from hybrid_lmu._internal.masks import zero_masked_steps
 from hybrid_lmu.cells.contract import INPUT, Activity, Cell, Products, Signal
 from hybrid_lmu.layers._stateful_activation import StatefulActivation
 from hybrid_lmu.neurons import surrogates
-from hybrid_lmu.neurons._membrane import potentials
+from hybrid_lmu.neurons._membrane import potentials, potentials_by_the_backend
 
 
 class SpikingCell(Cell, abc.ABC):
@@ -39,6 +40,7 @@ class SpikingCell(Cell, abc.ABC):
             `hybrid_lmu.neurons.surrogates`.
         detach_reset: whether the gradient leaves out the effect of a spike on the neuron's own
             later potentials.
+        learn_threshold: whether the threshold is trained, through its logarithm. Default False.
 
     Attributes:
         state_names: names of the states, each [batch, units]; the last one is ``v``.
@@ -56,12 +58,14 @@ class SpikingCell(Cell, abc.ABC):
     potential_by_input = 1.0
     state_by_state = 0.0
 
-    def __init__(self, units, threshold, surrogate, detach_reset, **kwargs):
+    def __init__(self, units, threshold, surrogate, detach_reset, learn_threshold=False, **kwargs):
         super().__init__(**kwargs)
         self.units = None if units is None else check_positive_integer("units", units)
         self.threshold = (
             None if threshold is None else check_positive_per_neuron("threshold", threshold)
         )
+        self.learn_threshold = check_choice("learn_threshold", learn_threshold, (True, False))
+        self.log_threshold = None
         self.surrogate = surrogates.get(surrogate)
         self.detach_reset = check_flag("detach_reset", detach_reset)
         self.output_size = self.units
@@ -88,6 +92,27 @@ class SpikingCell(Cell, abc.ABC):
             )
         if self.threshold is not None:
             check_entries("threshold", self.threshold, input_shape)
+        if self.learn_threshold:
+            self.log_threshold = self._learned("log_threshold", np.log(self.threshold))
+
+    def _learned(self, name, value):
+        return self.add_weight(
+            name=name,
+            shape=np.shape(value),
+            initializer=lambda shape, dtype: ops.convert_to_tensor(value, dtype=dtype),
+        )
+
+    @property
+    def learns(self) -> bool:
+        """Whether a constant of the neuron is trained."""
+        return self.learn_threshold
+
+    @property
+    def present_threshold(self):
+        """The threshold, as it is now if it is trained; a NumPy number or array."""
+        if self.log_threshold is None:
+            return self.threshold
+        return np.exp(ops.convert_to_numpy(self.log_threshold))
 
     def products(self, inputs: tuple[Signal, ...] = (INPUT,)) -> Products:
         spikes = Signal("output", 1.0)
@@ -102,6 +127,8 @@ class SpikingCell(Cell, abc.ABC):
 
     def threshold_like(self, u):
         """Return the threshold, a number or a tensor in the dtype of u."""
+        if self.log_threshold is not None:
+            return ops.exp(ops.cast(self.log_threshold, u.dtype))
         if self.threshold.ndim == 0:
             return float(self.threshold)
         return ops.convert_to_tensor(self.threshold, dtype=u.dtype)
@@ -158,14 +185,24 @@ class SpikingCell(Cell, abc.ABC):
             ``(spikes, states)``: the spikes have the shape of x, the states are those after the
             last step.
         """
+        spikes, _, states = self.with_potentials(x, states, mask)
+        return spikes, states
+
+    def with_potentials(self, x, states, mask=None):
+        """Return ``(spikes, potentials, states)`` of all steps, see `sequence`.
+
+        The potentials are ``u_t``, before a spike resets them; 0 at masked steps.
+        """
         dtype = self.dtype_policy.compute_dtype
         if x.shape[1] == 0:
-            return ops.cast(x, dtype), states
+            return ops.cast(x, dtype), ops.cast(x, dtype), states
         x = ops.cast(x, self.compute_dtype)
         x, (*filters, v) = self.filtered_sequence(x, list(states), mask)
-        u, v = potentials(self, x, v, mask)
+        run = potentials_by_the_backend if self.learns else potentials
+        u, v = run(self, x, v, mask)
         spikes = self.shown(self.surrogate.spike(self.excess(u)), u)
-        return ops.cast(zero_masked_steps(spikes, mask), dtype), [*filters, v]
+        spikes, u = (ops.cast(zero_masked_steps(one, mask), dtype) for one in (spikes, u))
+        return spikes, u, [*filters, v]
 
     def arguments(self):
         """Return the arguments of the neuron that a cell and a layer share, for `get_config`."""
@@ -174,6 +211,7 @@ class SpikingCell(Cell, abc.ABC):
             **threshold,
             "surrogate": keras.saving.serialize_keras_object(self.surrogate),
             "detach_reset": self.detach_reset,
+            **({"learn_threshold": True} if self.learn_threshold else {}),
         }
 
     def get_config(self):
@@ -191,6 +229,8 @@ class SpikingLayer(StatefulActivation):
         return_sequences: return the spikes of all steps, as an activation does, or those of the
             last step (with a mask, of the last valid step). Default True.
         return_state: also return the states after the last step. Default False.
+        return_potentials: also return the potentials ``u_t`` of all steps, before a spike resets
+            them, in the shape of the inputs. Default False.
         stateful: keep the states from one call to the next; needs a fixed batch size.
             `reset_state()` starts anew. Default False.
         **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
@@ -199,7 +239,8 @@ class SpikingLayer(StatefulActivation):
     each [batch, neurons...]; optionally `mask`, booleans [batch, time]. A masked step emits 0 and
     leaves the states alone.
     Output: spikes, 0 or 1, of the shape of the inputs (without the axis of time if not
-    `return_sequences`); with `return_state`, ``(spikes, *states)``.
+    `return_sequences`); with `return_state`, ``(spikes, *states)``; with `return_potentials`,
+    ``(spikes, potentials)`` or ``(spikes, potentials, *states)``.
 
     Raises:
         ValueError: for inputs or states of another shape or dtype.
@@ -211,11 +252,13 @@ class SpikingLayer(StatefulActivation):
         *,
         return_sequences: bool = True,
         return_state: bool = False,
+        return_potentials: bool = False,
         stateful: bool = False,
         **kwargs,
     ):
         super().__init__(return_state=return_state, stateful=stateful, **kwargs)
         self.cell = cell
+        self.return_potentials = return_potentials
         self.return_sequences = return_sequences
         self.state_names = cell.state_names
         self.state_dtype = cell.compute_dtype
@@ -234,11 +277,36 @@ class SpikingLayer(StatefulActivation):
         return self.cell.initial_states(shape)
 
     def sequence(self, inputs, states, mask):
-        spikes, states = self.cell.sequence(inputs, states, mask=mask)
-        return (spikes if self.return_sequences else _last(spikes, mask)), states
+        spikes, potentials, states = self.cell.with_potentials(inputs, states, mask)
+        spikes = spikes if self.return_sequences else _last(spikes, mask)
+        return ((spikes, potentials) if self.return_potentials else spikes), states
+
+    def call(self, inputs, initial_state=None, mask=None):
+        result = super().call(inputs, initial_state, mask)
+        if self.return_potentials and self.return_state:
+            (spikes, potentials), *states = result
+            return spikes, potentials, *states
+        return result
 
     def compute_mask(self, inputs, previous_mask=None):
-        return previous_mask if self.return_sequences else None
+        if previous_mask is None or not self.return_sequences:
+            return None
+        return [previous_mask] * 2 if self.return_potentials else previous_mask
+
+    def compute_output_spec(self, inputs, initial_state=None, mask=None):
+        spec = super().compute_output_spec(inputs, initial_state, mask)
+        potentials = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
+        return self._with_potentials(spec, potentials)
+
+    def compute_output_shape(self, input_shape, initial_state_shape=None):
+        shape = super().compute_output_shape(input_shape, initial_state_shape)
+        return self._with_potentials(shape, tuple(input_shape))
+
+    def _with_potentials(self, outputs, potentials):
+        if not self.return_potentials:
+            return outputs
+        spikes, *states = outputs if self.return_state else [outputs]
+        return spikes, potentials, *states
 
     def shape_of_outputs(self, input_shape):
         input_shape = tuple(input_shape)
@@ -249,6 +317,7 @@ class SpikingLayer(StatefulActivation):
             **super().get_config(),
             **self.cell.arguments(),
             "return_sequences": self.return_sequences,
+            "return_potentials": self.return_potentials,
         }
 
 

@@ -37,6 +37,8 @@ class IFCell(SpikingCell):
             that the gradient of a rate is the gradient of the sum that the spikes count. With
             False the gradient contains the surrogate derivative once for every spike in between,
             a product that vanishes or grows with time.
+        learn_threshold: train the threshold, through its logarithm; `present_threshold` of the cell
+            is what it has become. Training is slower. Default False.
 
     Inputs: ``x_t``, [batch, units]. State: ``v_t``, float32 (float64 under a float64 policy).
     Output: ``s_t``, 0 or 1, [batch, units].
@@ -55,16 +57,17 @@ class IFCell(SpikingCell):
         *,
         surrogate: str | Surrogate = "arctan",
         detach_reset: bool = True,
+        learn_threshold: bool = False,
         **kwargs,
     ):
-        super().__init__(units, threshold, surrogate, detach_reset, **kwargs)
+        super().__init__(units, threshold, surrogate, detach_reset, learn_threshold, **kwargs)
         self.initial_potential = _check_potential(initial_potential)
 
     def initial_states(self, shape):
         potential = self.initial_potential
-        if isinstance(potential, str):
-            potential = _NAMED_POTENTIALS[potential] * self.threshold
         zeros = ops.zeros(shape, dtype=self.compute_dtype)
+        if isinstance(potential, str):
+            return [zeros + _NAMED_POTENTIALS[potential] * self.threshold_like(zeros)]
         return [zeros + ops.convert_to_tensor(potential, dtype=self.compute_dtype)]
 
     def charge(self, x, v):
@@ -93,8 +96,10 @@ class IF(SpikingLayer):
         initial_potential: ``v_0``: ``"zeros"`` (default), ``"half"`` (of the threshold) or numbers.
         surrogate: derivative of a spike by ``u_t - threshold``. Default ``"arctan"``.
         detach_reset: leave the subtraction out of the gradient. Default True.
-        **kwargs: `return_sequences`, `return_state`, `stateful` and arguments of Keras layers, see
-            `SpikingLayer`.
+        learn_threshold: train the threshold; ``layer.cell.present_threshold`` is what it has
+            become. Default False.
+        **kwargs: `return_sequences`, `return_state`, `return_potentials`, `stateful` and arguments
+            of Keras layers, see `SpikingLayer`.
 
     Inputs, output, masks: see `SpikingLayer`. State: the potential ``v_t``.
 
@@ -114,11 +119,12 @@ class IF(SpikingLayer):
         *,
         surrogate: str | Surrogate = "arctan",
         detach_reset: bool = True,
+        learn_threshold: bool = False,
         **kwargs,
     ):
         cell = IFCell(
             None, threshold, initial_potential, surrogate=surrogate, detach_reset=detach_reset,
-            dtype=kwargs.get("dtype"),
+            learn_threshold=learn_threshold, dtype=kwargs.get("dtype"),
         )  # fmt: skip
         super().__init__(cell, **kwargs)
 

@@ -36,6 +36,11 @@ class LIFCell(SpikingCell):
         detach_reset: leave the reset out of the gradient (default). With False the gradient
             contains the surrogate derivative once for every step in between, a product that
             vanishes or grows with time.
+        learn_tau: train tau, one for all neurons, as ``1 / tau = sigmoid(w)``; `present_tau` is
+            what it has become. `tau`, where it starts, must be > 1. Training is slower. Default
+            False.
+        learn_threshold: train the threshold, through its logarithm; `present_threshold` is what it
+            has become. Default False.
 
     Inputs: ``x_t``, [batch, units]. State: ``v_t``, float32 (float64 under a float64 policy).
     Output: ``s_t``, 0 or 1, [batch, units].
@@ -43,7 +48,8 @@ class LIFCell(SpikingCell):
     Raises:
         ValueError: if an argument is out of range.
 
-    Source: the discrete neuron of SpikingJelly, Fang et al. (2023), doi:10.1126/sciadv.adi1480.
+    Sources: the discrete neuron of SpikingJelly, Fang et al. (2023), doi:10.1126/sciadv.adi1480;
+    the trained tau of Fang et al. (2021), arXiv:2007.05785.
     """
 
     def __init__(
@@ -57,10 +63,16 @@ class LIFCell(SpikingCell):
         decay_input: bool = True,
         surrogate: str | Surrogate = "arctan",
         detach_reset: bool = True,
+        learn_tau: bool = False,
+        learn_threshold: bool = False,
         **kwargs,
     ):
-        super().__init__(units, threshold, surrogate, detach_reset, **kwargs)
+        super().__init__(units, threshold, surrogate, detach_reset, learn_threshold, **kwargs)
         self.tau = check_time_constant("tau", tau, smallest=1)
+        self.learn_tau = check_choice("learn_tau", learn_tau, (True, False))
+        if learn_tau and self.tau == 1:
+            raise ValueError("`tau` must be > 1 to be trained (`learn_tau`); received: 1")
+        self.rate_logit = None
         self.reset = check_choice("reset", reset, ("hard", "subtract"))
         self.reset_potential = _check_reset_potential(reset_potential, self.threshold)
         self.decay_input = check_flag("decay_input", decay_input)
@@ -70,9 +82,29 @@ class LIFCell(SpikingCell):
     def initial_states(self, shape):
         return [ops.full(shape, self.reset_potential, dtype=self.compute_dtype)]
 
+    def build(self, input_shape):
+        super().build(input_shape)
+        if self.learn_tau:
+            self.rate_logit = self._learned("rate_logit", -np.log(self.tau - 1.0))
+
+    @property
+    def learns(self):
+        return self.learn_tau or self.learn_threshold
+
+    @property
+    def present_tau(self) -> float:
+        """The time constant, as it is now if it is trained."""
+        if self.rate_logit is None:
+            return self.tau
+        return 1.0 + float(np.exp(-ops.convert_to_numpy(self.rate_logit)))
+
     def charge(self, x, v):
-        u = self.potential_by_state * v + self.potential_by_input * x
-        return u + self.reset_potential / self.tau if self.reset_potential else u
+        rate, by_state, by_input = 1.0 / self.tau, self.potential_by_state, self.potential_by_input
+        if self.rate_logit is not None:
+            rate = ops.sigmoid(ops.cast(self.rate_logit, v.dtype))
+            by_state, by_input = 1.0 - rate, rate if self.decay_input else 1.0
+        u = by_state * v + by_input * x
+        return u + self.reset_potential * rate if self.reset_potential else u
 
     def after(self, u, s, v):
         if self.reset == "subtract":
@@ -87,6 +119,7 @@ class LIFCell(SpikingCell):
 
     def arguments(self):
         own = ("tau", "reset", "reset_potential", "decay_input")
+        own += ("learn_tau",) if self.learn_tau else ()
         return {**super().arguments(), **{name: getattr(self, name) for name in own}}
 
 
@@ -107,8 +140,11 @@ class LIF(SpikingLayer):
         decay_input: divide the input by tau. Default True.
         surrogate: derivative of a spike by ``u_t - threshold``. Default ``"arctan"``.
         detach_reset: leave the reset out of the gradient. Default True.
-        **kwargs: `return_sequences`, `return_state`, `stateful` and arguments of Keras layers, see
-            `SpikingLayer`.
+        learn_tau: train tau; ``layer.cell.present_tau`` is what it has become. Default False.
+        learn_threshold: train the threshold; ``layer.cell.present_threshold`` is what it has
+            become. Default False.
+        **kwargs: `return_sequences`, `return_state`, `return_potentials`, `stateful` and arguments
+            of Keras layers, see `SpikingLayer`.
 
     Inputs, output, masks: see `SpikingLayer`. State: the potential ``v_t``.
 
@@ -131,12 +167,14 @@ class LIF(SpikingLayer):
         decay_input: bool = True,
         surrogate: str | Surrogate = "arctan",
         detach_reset: bool = True,
+        learn_tau: bool = False,
+        learn_threshold: bool = False,
         **kwargs,
     ):
         cell = LIFCell(
             None, tau, threshold, reset=reset, reset_potential=reset_potential,
             decay_input=decay_input, surrogate=surrogate, detach_reset=detach_reset,
-            dtype=kwargs.get("dtype"),
+            learn_tau=learn_tau, learn_threshold=learn_threshold, dtype=kwargs.get("dtype"),
         )  # fmt: skip
         super().__init__(cell, **kwargs)
 

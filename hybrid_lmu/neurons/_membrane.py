@@ -51,6 +51,24 @@ def potentials(neuron, x, v, mask=None):
     return swap_time(u_t), _with_adjoint(neuron, x, v, last, slopes, mask, of_last=True)
 
 
+def potentials_by_the_backend(neuron, x, v, mask=None):
+    """Return what `potentials` does, with the gradient that the backend finds.
+
+    Slower; for a neuron whose constants are trained, which get a gradient too.
+    """
+    mask = None if mask is None else swap_time(with_rank_of(mask, x))
+    x = swap_time(x)
+
+    def step(v, at):
+        u = neuron.charge(at[0], v)
+        s = neuron.surrogate.spike(neuron.excess(u))
+        after = neuron.after(u, ops.stop_gradient(s) if neuron.detach_reset else s, v)
+        return (after if mask is None else ops.where(at[1], after, v)), u
+
+    last, u = scan(step, v, [x] if mask is None else [x, mask])
+    return swap_time(u), last
+
+
 def _with_adjoint(neuron, x, v, value, slopes, mask, of_last):
     """Return `value` with the gradient of all ``u_t``, or of the last ``v_t`` if `of_last`.
 

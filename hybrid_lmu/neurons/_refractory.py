@@ -82,8 +82,8 @@ class Refractory(SpikingLayer):
         tau_ref: time constant in steps, > 0; ``gamma = exp(-1 / tau_ref)``. Default 2.
         surrogate: derivative of a spike by ``u_t``. Default ``"boxcar"``.
         detach_reset: leave the refractory kernel out of the gradient. Default True.
-        **kwargs: `return_sequences`, `return_state`, `stateful` and arguments of Keras layers, see
-            `SpikingLayer`.
+        **kwargs: `return_sequences`, `return_state`, `return_potentials`, `stateful` and arguments
+            of Keras layers, see `SpikingLayer`.
 
     Inputs, output, masks: see `SpikingLayer`. State: the refractory trace ``R_{t+1}``.
 

@@ -87,8 +87,8 @@ class SRM(SpikingLayer):
         tau_ref: time constant of the recovery in steps, > 0; gives gamma. Default 2.
         surrogate: derivative of a spike by ``u_t``. Default ``"boxcar"``.
         detach_reset: leave the refractory kernel out of the gradient. Default True.
-        **kwargs: `return_sequences`, `return_state`, `stateful` and arguments of Keras layers, see
-            `SpikingLayer`.
+        **kwargs: `return_sequences`, `return_state`, `return_potentials`, `stateful` and arguments
+            of Keras layers, see `SpikingLayer`.
 
     Inputs, output, masks: see `SpikingLayer`. States: ``P_t``, ``Q_t`` and ``R_{t+1}``.
 

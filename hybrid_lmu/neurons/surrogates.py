@@ -3,7 +3,7 @@
 A spike ``s = [u >= 0]`` has no useful derivative: it is 0 everywhere except at the threshold.
 Training replaces it by a surrogate derivative, ``ds/du := g(u)``, which is large near the
 threshold. Every neuron of this package takes it as argument `surrogate`: a `Surrogate`, its name
-(with the default steepness) or its configuration.
+(with the default steepness), its configuration, or any function of ``u``.
 
 Sources: Neftci, Mostafa & Zenke (2019), arXiv:1901.09948, for the method; Fang et al. (2021),
 arXiv:2007.05785, for the arctangent; Jang, Skatchkovsky & Simeone (2020), arXiv:2012.08300, for
@@ -12,6 +12,7 @@ the neurons that use `Boxcar`.
 
 import abc
 import math
+from collections.abc import Callable
 
 import keras
 from keras import ops
@@ -120,11 +121,77 @@ class Boxcar(Surrogate):
         return {"width": self.width}
 
 
-NAMED = {"arctan": ArcTan, "sigmoid": Sigmoid, "boxcar": Boxcar}
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class FastSigmoid(Surrogate):
+    """``g(u) = 1 / (1 + slope |u|)**2``, the slope of ``u / (1 + slope |u|)``.
+
+    The derivative at the threshold is 1 whatever the slope, so that its integral is 2 / slope, and
+    not 1 as that of the other surrogates.
+
+    Args:
+        slope: how fast the derivative falls, > 0. Default 25.
+
+    Example:
+
+    >>> [float(g) for g in FastSigmoid(slope=2.0).derivative(np.array([-0.5, 0.0], "float32"))]
+    [0.25, 1.0]
+
+    Source: Zenke & Ganguli (2018), arXiv:1705.11146.
+    """
+
+    def __init__(self, slope: float = 25.0):
+        self.slope = check_positive("slope", slope)
+
+    def derivative(self, u):
+        below = 1.0 + self.slope * ops.abs(u)
+        return 1.0 / (below * below)
+
+    def get_config(self) -> dict:
+        return {"slope": self.slope}
 
 
-def get(surrogate: str | dict | Surrogate) -> Surrogate:
-    """Return a `Surrogate` from itself, its name (with the default arguments) or its serialization.
+@keras.saving.register_keras_serializable(package="hybrid_lmu")
+class FunctionSurrogate(Surrogate):
+    """A function of your own as ``g(u)``; a function given as `surrogate` becomes this.
+
+    Args:
+        function: from ``u``, a tensor of potential - threshold, to the derivative of the same
+            shape, by operations of `keras.ops`. A model that is saved needs it to be registered
+            with `keras.saving.register_keras_serializable`.
+
+    Example:
+
+    >>> triangle = FunctionSurrogate(lambda u: keras.ops.relu(1.0 - keras.ops.abs(u)))
+    >>> [float(g) for g in triangle.derivative(np.array([-0.5, 0.0, 2.0], "float32"))]
+    [0.5, 1.0, 0.0]
+    """
+
+    def __init__(self, function: Callable):
+        if not callable(function) or isinstance(function, type):
+            raise ValueError(f"`function` must be a function of u; received: {function!r}")
+        self.function = function
+
+    def derivative(self, u):
+        return self.function(u)
+
+    def get_config(self) -> dict:
+        return {"function": keras.saving.serialize_keras_object(self.function)}
+
+    @classmethod
+    def from_config(cls, config):
+        function = config["function"]
+        if isinstance(function, dict):
+            function = keras.saving.deserialize_keras_object(function)
+        return cls(function)
+
+
+NAMED = {"arctan": ArcTan, "sigmoid": Sigmoid, "boxcar": Boxcar, "fast_sigmoid": FastSigmoid}
+
+
+def get(surrogate: str | dict | Surrogate | Callable) -> Surrogate:
+    """Return a `Surrogate` from itself, its name, its serialization, or a function of u.
+
+    A name stands for the default arguments.
 
     Example:
 
@@ -140,7 +207,9 @@ def get(surrogate: str | dict | Surrogate) -> Surrogate:
         return NAMED[surrogate]()
     if isinstance(surrogate, Surrogate):
         return surrogate
+    if callable(surrogate) and not isinstance(surrogate, type):
+        return FunctionSurrogate(surrogate)
     raise ValueError(
-        f"`surrogate` must be a Surrogate or one of {', '.join(map(repr, NAMED))}; "
-        f"received: {surrogate!r}"
+        "`surrogate` must be a Surrogate, a function of u, or one of "
+        f"{', '.join(map(repr, NAMED))}; received: {surrogate!r}"
     )

@@ -5,10 +5,19 @@ import numpy as np
 import pytest
 from keras import ops
 
-from hybrid_lmu.neurons import IF, ArcTan, Boxcar, Sigmoid, Surrogate, surrogates
+from hybrid_lmu.neurons import (
+    IF,
+    ArcTan,
+    Boxcar,
+    FastSigmoid,
+    Sigmoid,
+    Surrogate,
+    surrogates,
+)
 from tests.hybrid_lmu.neurons.neuron_helpers import gradients, normal
 
-ALL = [ArcTan(), ArcTan(3.0), Sigmoid(), Sigmoid(1.0), Boxcar(), Boxcar(0.5)]
+OF_HEIGHT_1 = [ArcTan(), ArcTan(3.0), Sigmoid(), Sigmoid(1.0), Boxcar(), Boxcar(0.5)]
+ALL = [*OF_HEIGHT_1, FastSigmoid(), FastSigmoid(2.0)]
 U = np.array([-2.0, -0.5, -0.25, -1e-3, 0.0, 1e-3, 0.25, 0.5, 2.0], "float32")
 
 
@@ -25,7 +34,9 @@ def test_a_spike_is_a_step_with_the_derivative(surrogate):
 
 
 @pytest.mark.parametrize(
-    "surrogate", ALL, ids=lambda s: "-".join(map(str, s.get_config().values())) + type(s).__name__
+    "surrogate",
+    OF_HEIGHT_1,
+    ids=lambda s: "-".join(map(str, s.get_config().values())) + type(s).__name__,
 )
 def test_the_derivative_is_that_of_a_step_of_height_1(surrogate):
     u = np.linspace(-400, 400, 800_001).astype("float32")
@@ -45,6 +56,27 @@ def test_formulas():
     )
 
 
+@keras.saving.register_keras_serializable(package="test")
+def triangle(u):
+    return ops.relu(1.0 - ops.abs(u))
+
+
+def test_any_function_is_a_surrogate(tmp_path):
+    np.testing.assert_allclose(FastSigmoid(2.0).derivative(U), 1 / (1 + 2 * np.abs(U)) ** 2)
+    x = normal(4, 6, 3)
+    named, by_function = (
+        IF(surrogate="fast_sigmoid"),
+        IF(surrogate=lambda u: (1 + 25 * ops.abs(u)) ** -2.0),
+    )
+    each = [gradients(lambda x, f=f: ops.sum(ops.square(f(x))), x)[0] for f in (named, by_function)]
+    np.testing.assert_allclose(*each, rtol=1e-5)
+    model = keras.Sequential([keras.Input((6, 3)), IF(surrogate=triangle)])
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    assert loaded.layers[-1].cell.surrogate.function is triangle
+    assert abs(each[0]).max() > 0
+
+
 def test_half_precision_stays():
     u = ops.cast(U, "float16")
     assert keras.backend.standardize_dtype(Sigmoid().spike(u).dtype) == "float16"
@@ -56,8 +88,8 @@ def test_get():
     assert surrogates.get(given) is given
     restored = surrogates.get(keras.saving.serialize_keras_object(given))
     assert restored.width == 0.3
-    for wrong in ("tanh", 3, None):
-        with pytest.raises(ValueError, match=r"one of 'arctan', 'sigmoid', 'boxcar'; received: "):
+    for wrong in ("tanh", 3, None, ArcTan):
+        with pytest.raises(ValueError, match=r"one of 'arctan', .*, 'fast_sigmoid'; received: "):
             surrogates.get(wrong)
 
 
