@@ -105,6 +105,19 @@ def check_seed(name: str, seed: int | None) -> int | None:
     raise ValueError(f"`{name}` must be an integer or None; received: {seed!r}")
 
 
+def deserialized(name: str, value):
+    """Return the object of a configuration; another value as it is. ValueError if it is none."""
+    if not isinstance(value, dict):
+        return value
+    try:
+        return keras.saving.deserialize_keras_object(value)
+    except Exception as e:  # a configuration that Keras cannot read fails in many ways
+        raise ValueError(
+            f"`{name}` must not be a dictionary that is no configuration of an object; "
+            f"received: {value!r}"
+        ) from e
+
+
 def check_activation(name: str, activation):
     """Return a function; raise ValueError unless Keras knows the activation."""
     try:

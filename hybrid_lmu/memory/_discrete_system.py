@@ -5,7 +5,7 @@ import base64
 import keras
 import numpy as np
 
-from hybrid_lmu._internal.checks import check_choice
+from hybrid_lmu._internal.checks import check_choice, deserialized
 from hybrid_lmu.memory import legendre
 
 
@@ -75,8 +75,7 @@ class DiscreteSystem:
 
 def check_discretizer(discretizer, order, trainable_theta):
     """Return the name of a rule or a `DiscreteSystem`, also from its configuration; ValueError."""
-    if isinstance(discretizer, dict):
-        discretizer = keras.saving.deserialize_keras_object(discretizer)
+    discretizer = deserialized("discretizer", discretizer)
     if isinstance(discretizer, str):
         return check_choice("discretizer", discretizer, legendre.DISCRETIZERS)
     if not isinstance(discretizer, DiscreteSystem):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu._internal.checks import as_numbers
+from hybrid_lmu._internal.checks import as_numbers, check_positive_per_neuron
 from hybrid_lmu.neurons._cell import SpikingCell, SpikingLayer
 from hybrid_lmu.neurons.surrogates import Surrogate
 
@@ -60,6 +60,7 @@ class IFCell(SpikingCell):
         learn_threshold: bool = False,
         **kwargs,
     ):
+        check_positive_per_neuron("threshold", threshold)
         super().__init__(units, threshold, surrogate, detach_reset, learn_threshold, **kwargs)
         self.initial_potential = _check_potential(initial_potential)
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hybrid_lmu._internal.checks import check_choice, check_flag
+from hybrid_lmu._internal.checks import check_choice, check_flag, check_positive_per_neuron
 from hybrid_lmu.neurons._cell import SpikingCell, SpikingLayer, check_time_constant
 from hybrid_lmu.neurons.surrogates import Surrogate
 
@@ -67,6 +67,7 @@ class LIFCell(SpikingCell):
         learn_threshold: bool = False,
         **kwargs,
     ):
+        check_positive_per_neuron("threshold", threshold)
         super().__init__(units, threshold, surrogate, detach_reset, learn_threshold, **kwargs)
         self.tau = check_time_constant("tau", tau, smallest=1)
         self.learn_tau = check_choice("learn_tau", learn_tau, (True, False))

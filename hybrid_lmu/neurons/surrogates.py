@@ -17,7 +17,7 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
-from hybrid_lmu._internal.checks import check_positive
+from hybrid_lmu._internal.checks import check_positive, deserialized
 from hybrid_lmu._internal.gradients import custom_gradient
 
 
@@ -201,8 +201,7 @@ def get(surrogate: str | dict | Surrogate | Callable) -> Surrogate:
     Raises:
         ValueError: for anything else.
     """
-    if isinstance(surrogate, dict):
-        surrogate = keras.saving.deserialize_keras_object(surrogate)
+    surrogate = deserialized("surrogate", surrogate)
     if isinstance(surrogate, str) and surrogate in NAMED:
         return NAMED[surrogate]()
     if isinstance(surrogate, Surrogate):

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops
+import numpy as np
+from keras import ops, tree
 
 from hybrid_lmu._internal.checks import check_floating, check_no_other, check_rank
 from hybrid_lmu.cells.contract import Activity, Products, Signal, resolution_of
@@ -51,7 +52,9 @@ class SigmaDelta(StatefulActivation):
 
     Raises:
         ValueError: for inputs without a time axis, if the quantizer is not stationary or the layer
-            has states; for a bad argument, see `SigmaDeltaQuantizer`.
+            has states; for an `initial_state` that is a NumPy array with numbers outside [0, 1)
+            (the values of tensors are not looked at); for a bad argument, see
+            `SigmaDeltaQuantizer`.
 
     Example:
 
@@ -110,6 +113,7 @@ class SigmaDelta(StatefulActivation):
         return [self.quantizer.get_initial_error(shape)]
 
     def call(self, inputs, initial_state=None, mask=None):
+        _check_errors(self, initial_state)
         if len(inputs.shape) != 2:
             return super().call(inputs, initial_state, mask)
         self.check_shape(inputs.shape, initial_state)
@@ -156,3 +160,13 @@ class SigmaDelta(StatefulActivation):
             make = keras.saving.deserialize_keras_object
             config = {**config, "quantizer": make(quantizer, custom_objects=custom_objects)}
         return cls(**config)
+
+
+def _check_errors(layer, states):
+    """Raise ValueError for errors outside [0, 1), where looking at them costs nothing."""
+    for state in tree.flatten(states):
+        if isinstance(state, np.ndarray) and not np.all((state >= 0) & (state < 1)):
+            raise ValueError(
+                f"`{layer.name}` expects an `initial_state` of errors in [0, 1); received numbers "
+                f"from {np.min(state):g} to {np.max(state):g}."
+            )

@@ -41,11 +41,11 @@ OF_RNN = dict(return_sequences=FLAG, return_state=FLAG, stateful=FLAG, go_backwa
 OF_TAUS = dict(tau_mem=POSITIVE, tau_syn=POSITIVE)
 OF_IF = dict(
     threshold=PER_NEURON, surrogate=SURROGATE, detach_reset=FLAG,
-    initial_potential=["other", NAN, True],
+    initial_potential=["other", NAN, True], learn_threshold=FLAG,
 )  # fmt: skip
 OF_LIF = dict(
     tau=POSITIVE, threshold=PER_NEURON, reset=WORD, reset_potential=[NAN, INFINITE, "0", True],
-    decay_input=FLAG, surrogate=SURROGATE, detach_reset=FLAG,
+    decay_input=FLAG, surrogate=SURROGATE, detach_reset=FLAG, learn_tau=FLAG, learn_threshold=FLAG,
 )  # fmt: skip
 OF_STREAM = dict(return_state=FLAG, stateful=FLAG)
 
@@ -185,9 +185,16 @@ def test_every_argument_of_our_own_is_tried(kind):
     assert names - of_keras - known_elsewhere <= set(CLASSES[kind][1])
 
 
-def test_data_of_wrong_kinds():
+@pytest.mark.parametrize(
+    "shape, dtype, message",
+    [
+        ((2, 6), "float32", "expected|expects"),
+        ((2, 6, 2), "int32", "expects floating-point inputs; received dtype int32"),
+        ((2, 6, 3), "float32", "`input_d`"),
+    ],
+)
+def test_data_of_wrong_kinds(shape, dtype, message):
     """The inputs of a layer: rank, dtype, size of the last axis."""
     made = hybrid_lmu.HybridLMU(1, 4, 6, layers.Dense(3), input_d=2)
-    for shape, dtype in (((2, 6), "float32"), ((2, 6, 2), "int32"), ((2, 6, 3), "float32")):
-        with pytest.raises(ValueError):
-            made(np.zeros(shape, dtype))
+    with pytest.raises(ValueError, match=message):
+        made(np.zeros(shape, dtype))

@@ -13,7 +13,6 @@ import hybrid_lmu
 from hybrid_lmu import conversion, neurons, weights
 
 testing = pytest.importorskip("keras.src.testing", reason="no test case of Keras")
-pytestmark = pytest.mark.broad(3)
 layers = keras.layers
 SEQUENCES = (2, 6, 3)
 PACKAGES = [
@@ -96,6 +95,7 @@ CASES = {
     "IFCell": cell(neurons.IFCell(3), 3),
     "LIFCell": cell(neurons.LIFCell(3), 3),
     "SRMCell": cell(neurons.SRMCell(3), 3),
+    "RecurrentSpikingCell": cell(neurons.RecurrentSpikingCell(neurons.LIFCell(3)), 3),
     "RefractoryCell": cell(neurons.RefractoryCell(3), 3),
     "SynapticTraceCell": cell(neurons.SynapticTraceCell(3), 3),
     "QuantizedWeights": quantized(layers.Dense(5), (2, 3), (2, 5)),
@@ -143,6 +143,7 @@ def test_every_public_layer_has_a_case():
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.broad(3)
 def test_contract_of_keras(case):
     kind, options, shape, expected = CASES[case]
     test = testing.TestCase()
