@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
-from keras import ops, tree
+from keras import ops
 
 from hybrid_lmu._internal.checks import check_floating, check_no_other, check_rank
 from hybrid_lmu.cells.contract import Activity, Products, Signal, resolution_of
@@ -46,15 +45,15 @@ class SigmaDelta(StatefulActivation):
 
     Inputs: floating [batch, time, features...] or [batch, features]. Masked steps emit 0 and leave
     the error as it is. Without a resolution the layer ignores the mask.
+    An `initial_state` holds errors in [0, 1). Its values are not checked, because reading them would
+    stop the device.
     Output: the same shape; with `return_state`, ``(outputs, error)``. Under mixed precision the
     error stays exact, and the output ``n / w`` is rounded: float16 tells counts up to 1,024 apart,
     bfloat16 up to 128. `activity_report` warns of larger ones; ``dtype="float32"`` keeps them.
 
     Raises:
         ValueError: for inputs without a time axis, if the quantizer is not stationary or the layer
-            has states; for an `initial_state` that is a NumPy array with numbers outside [0, 1)
-            (the values of tensors are not looked at); for a bad argument, see
-            `SigmaDeltaQuantizer`.
+            has states; for a bad argument, see `SigmaDeltaQuantizer`.
 
     Example:
 
@@ -113,7 +112,6 @@ class SigmaDelta(StatefulActivation):
         return [self.quantizer.get_initial_error(shape)]
 
     def call(self, inputs, initial_state=None, mask=None):
-        _check_errors(self, initial_state)
         if len(inputs.shape) != 2:
             return super().call(inputs, initial_state, mask)
         self.check_shape(inputs.shape, initial_state)
@@ -160,13 +158,3 @@ class SigmaDelta(StatefulActivation):
             make = keras.saving.deserialize_keras_object
             config = {**config, "quantizer": make(quantizer, custom_objects=custom_objects)}
         return cls(**config)
-
-
-def _check_errors(layer, states):
-    """Raise ValueError for errors outside [0, 1), where looking at them costs nothing."""
-    for state in tree.flatten(states):
-        if isinstance(state, np.ndarray) and not np.all((state >= 0) & (state < 1)):
-            raise ValueError(
-                f"`{layer.name}` expects an `initial_state` of errors in [0, 1); received numbers "
-                f"from {np.min(state):g} to {np.max(state):g}."
-            )
