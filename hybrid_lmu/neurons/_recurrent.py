@@ -35,6 +35,7 @@ class RecurrentSpikingCell(Cell):
 
     Example:
 
+    >>> from hybrid_lmu.neurons import LIFCell
     >>> layer = keras.layers.RNN(RecurrentSpikingCell(LIFCell(8)), return_sequences=True)
     >>> tuple(layer(np.ones((2, 10, 8), "float32")).shape)
     (2, 10, 8)

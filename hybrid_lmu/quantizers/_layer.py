@@ -44,9 +44,8 @@ class SigmaDelta(StatefulActivation):
     has the distribution of the last step of the whole simulation (`hybrid_lmu.full_simulation`).
 
     Inputs: floating [batch, time, features...] or [batch, features]. Masked steps emit 0 and leave
-    the error as it is. Without a resolution the layer ignores the mask.
-    An `initial_state` holds errors in [0, 1). Its values are not checked, because reading them would
-    stop the device.
+    the error as it is. Without a resolution the layer ignores the mask. An `initial_state` holds
+    errors in [0, 1); its values are not checked, because reading them would stop the device.
     Output: the same shape; with `return_state`, ``(outputs, error)``. Under mixed precision the
     error stays exact, and the output ``n / w`` is rounded: float16 tells counts up to 1,024 apart,
     bfloat16 up to 128. `activity_report` warns of larger ones; ``dtype="float32"`` keeps them.

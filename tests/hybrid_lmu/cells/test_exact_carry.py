@@ -182,9 +182,9 @@ def test_what_cannot_carry_exactly_is_an_error(cell, options, message):
         HybridCell(cell(4), **{"carry": "exact", **options})
 
 
-def test_a_wrong_number_of_states_is_an_error_where_the_layer_is_called():
+def test_another_number_of_states_is_an_error_where_the_layer_is_called():
     layer = HybridRNN(hybrid(CELLS["reset after"](), 3.0))
-    assert layer(keras.Input((15, 3)), initial_state=keras.Input((6,))).shape == (None, 6)
     message = r"expects an `initial_state` of 3 tensors \(\[batch, 6\], .*\); received 2"
     with pytest.raises(ValueError, match=message):
         layer(keras.Input((15, 3)), initial_state=[keras.Input((6,)), keras.Input((6,))])
+    assert layer(keras.Input((15, 3)), initial_state=keras.Input((6,))).shape == (None, 6)
