@@ -13,7 +13,7 @@ KINDS = {
     "activation": (fuzz.activations(), {}),
 }
 counts = pytest.mark.parametrize(
-    "count", [pytest.param(3, id="few"), pytest.param(60, id="many", marks=pytest.mark.slow)]
+    "count", [pytest.param(2, id="few"), pytest.param(15, id="many", marks=pytest.mark.slow)]
 )
 
 
