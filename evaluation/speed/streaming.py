@@ -178,3 +178,4 @@ def _structured(discretizer):
 
 _structured("euler")
 _structured("bilinear")
+_structured("pade")

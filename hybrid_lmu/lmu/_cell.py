@@ -56,7 +56,7 @@ class HybridLMUCell(Cell):
         hidden_to_memory: whether ``h_{t-1}`` is part of the input of `kernel`. Default False.
         memory_to_memory: whether ``q_{t-1}`` meets `recurrent_kernel`. Default False.
         input_to_hidden: whether ``x_t`` is part of the input of the hidden cell. Default False.
-        discretizer: ``"zoh"``, ``"euler"`` or ``"bilinear"``, see
+        discretizer: ``"zoh"``, ``"pade"``, ``"euler"`` or ``"bilinear"``, see
             `hybrid_lmu.memory.legendre.discretize`, or a `hybrid_lmu.DiscreteSystem`. Default
             ``"zoh"``.
         kernel_initializer: initializer of `kernel`; None for no kernel, so that ``u_t`` is the

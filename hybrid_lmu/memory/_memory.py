@@ -31,7 +31,7 @@ class LegendreMemoryCell(Cell):
         order: number of Legendre polynomials, the size of the memory of one input; >= 1.
         theta: length of the remembered window in steps; > 0.
         memory_d: number of inputs; each has a memory of its own. Default 1.
-        discretizer: ``"zoh"``, ``"euler"`` or ``"bilinear"`` (see
+        discretizer: ``"zoh"``, ``"pade"``, ``"euler"`` or ``"bilinear"`` (see
             `hybrid_lmu.memory.legendre.discretize`), or a `hybrid_lmu.DiscreteSystem`. Default
             ``"zoh"``.
         trainable_theta: whether theta is trained, as the weight `theta_inv` = 1 / theta. It then
@@ -139,6 +139,12 @@ class LegendreMemoryCell(Cell):
         if self.discretizer == "bilinear":
             right = ops.concatenate([identity + a / 2, b[:, None]], axis=1)
             solved = ops.solve(identity - a / 2, right)
+            return solved[:, : self.order], solved[:, self.order]
+        if self.discretizer == "pade":
+            square = ops.matmul(a, a)
+            even, odd = identity + square / 10, a / 2 + ops.matmul(a, square) / 120
+            input_ = b[:, None] + ops.matmul(square, b[:, None]) / 60
+            solved = ops.solve(even - odd, ops.concatenate([even + odd, input_], axis=1))
             return solved[:, : self.order], solved[:, self.order]
         exponent = ops.pad(ops.concatenate([a, b[:, None]], axis=1), [[0, 1], [0, 0]])
         change = _expm1(exponent, self._squarings())
@@ -312,7 +318,7 @@ class LegendreMemory(HybridRNN):
         order: number of Legendre polynomials, the size of the memory of one input; >= 1.
         theta: length of the remembered window in steps; > 0.
         memory_d: number of inputs; each has a memory of its own. Default 1.
-        discretizer: ``"zoh"``, ``"euler"`` or ``"bilinear"`` (see
+        discretizer: ``"zoh"``, ``"pade"``, ``"euler"`` or ``"bilinear"`` (see
             `hybrid_lmu.memory.legendre.discretize`), or a `hybrid_lmu.DiscreteSystem`. Default
             ``"zoh"``.
         trainable_theta: whether theta is trained, as the weight `theta_inv` = 1 / theta. Default

@@ -153,7 +153,10 @@ def test_a_trained_theta_stays_where_the_memory_is_stable(discretizer):
         ({"order": 2, "theta": float("nan")}, "`theta` must be a finite number"),
         ({"order": 2, "theta": True}, "`theta` must be a finite number .*; received: True"),
         ({"order": 2, "theta": 4, "memory_d": -1}, "`memory_d` must be an integer >= 1"),
-        ({"order": 2, "theta": 4, "discretizer": "tustin"}, "must be one of 'zoh', 'euler', 'bil"),
+        (
+            {"order": 2, "theta": 4, "discretizer": "tustin"},
+            "must be one of 'zoh', 'pade', 'euler', 'bil",
+        ),
         ({"order": 20, "theta": 40, "discretizer": "euler"}, "needs theta >= 87.86"),
     ],
 )
@@ -166,7 +169,7 @@ def test_bad_arguments(arguments, message):
 @given(
     order=st.integers(1, 40),
     ratio=st.floats(0.5, 50),
-    discretizer=st.sampled_from(["euler", "bilinear"]),
+    discretizer=st.sampled_from(["euler", "bilinear", "pade"]),
     seed=st.integers(0, 999),
 )
 def test_structured_step_is_the_dense_one(order, ratio, discretizer, seed):
@@ -185,8 +188,32 @@ def test_structured_step_is_the_dense_one(order, ratio, discretizer, seed):
 def test_structured_step_counts_its_operations_and_refuses_zoh():
     assert legendre.step_operations(256, "euler") == {"dense": 65_792, "structured": 1_536}
     assert legendre.step_operations(256, "zoh")["structured"] is None
-    with pytest.raises(ValueError, match="'euler' or 'bilinear'; received: 'zoh'"):
+    assert legendre.step_operations(256, "pade")["structured"] == 17 * 256
+    with pytest.raises(ValueError, match="'euler', 'bilinear' or 'pade'; received: 'zoh'"):
         legendre.structured_step(np.zeros(4), 1.0, 20.0, "zoh")
+
+
+@pytest.mark.parametrize(
+    "order, theta, bound", [(2, 10, 1e-7), (8, 50, 1e-4), (16, 100, 1e-3), (468, 784, None)]
+)
+def test_pade_is_close_to_the_zero_order_hold(order, theta, bound):
+    """Stable for all; and where the polynomials are slow beside a step, the same response."""
+    a_bar, _ = legendre.discretize(order, theta, "pade")
+    assert np.abs(np.linalg.eigvals(a_bar)).max() < 1
+    if bound is not None:
+        exact = legendre.impulse_response(order, theta, "zoh", 2 * theta)
+        found = legendre.impulse_response(order, theta, "pade", 2 * theta)
+        assert np.abs(found - exact).max() < bound * np.abs(exact).max()
+
+
+def test_trained_theta_of_the_pade_rule():
+    """The matrices from the weight are those of `legendre`, and theta has a gradient."""
+    cell = LegendreMemoryCell(8, 20.0, discretizer="pade", trainable_theta=True)
+    cell.build((None, 1))
+    for found, expected in zip(
+        cell.transition(), legendre.discretize(8, 20.0, "pade"), strict=True
+    ):
+        np.testing.assert_allclose(ops.convert_to_numpy(found), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("trainable_theta", [False, True])
