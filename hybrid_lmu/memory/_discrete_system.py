@@ -81,7 +81,7 @@ def check_discretizer(discretizer, order, trainable_theta):
     if not isinstance(discretizer, DiscreteSystem):
         raise ValueError(
             f"`discretizer` must be one of {legendre.DISCRETIZERS} or a `DiscreteSystem` of two "
-            f"matrices; received: {discretizer!r}"
+            f"matrices; received: {repr(discretizer)[:80]}"
         )
     if discretizer.order != order:
         raise ValueError(

@@ -303,7 +303,7 @@ def test_signals_are_what_the_weights_see():
         ({"use_bias": 2}, "`use_bias` must be one of True, False; received: 2"),
         ({"trainable_theta": "yes"}, "`trainable_theta` must be one of True, False"),
         ({"dropout": 1.0}, r"`dropout` must be in \[0, 1\); received: 1.0"),
-        ({"memory_resolution": -1}, "`resolution` must be a finite number > 0"),
+        ({"memory_resolution": -1}, "`memory_resolution` must be a finite number > 0"),
         ({"simulation": "steps"}, "`simulation` must be 'auto', 'full' or a number"),
     ],
 )

@@ -80,7 +80,7 @@ def test_equal_if_all_values_are():
     [
         (lambda: DiscreteSystem(np.ones((3, 2)), np.ones(3)), r"received shapes \(3, 2\) and"),
         (lambda: DiscreteSystem(np.ones((0, 0)), []), "order >= 1"),
-        (lambda: LegendreMemory(4, 9, discretizer=np.eye(4)), "two matrices; received: ndarray"),
+        (lambda: LegendreMemory(4, 9, discretizer=np.eye(4)), "two matrices; received: array"),
         (lambda: DiscreteSystem(np.eye(2), [1, np.nan]), "must be finite; received NaN"),
         (lambda: LegendreMemory(5, 9, discretizer=SYSTEM), "order of the memory, 5; received <Dis"),
         (
