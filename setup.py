@@ -36,6 +36,7 @@ setup(
         "jax": ["jax>=0.4.34"],
         "torch": ["torch>=2.6"],
         "train": TRAIN,
+        "export": [*TENSORFLOW, "ai-edge-litert>=2.1", "onnxruntime>=1.20", "tf2onnx>=1.16"],
         "test": [
             *TRAIN,
             "jax>=0.4.34",

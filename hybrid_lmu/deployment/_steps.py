@@ -8,7 +8,8 @@ import math
 import keras
 from keras import ops
 
-from hybrid_lmu.cells._hybrid_cell import call_layer, initial_state
+from hybrid_lmu.cells._hybrid_cell import call_layer
+from hybrid_lmu.cells.contract import as_list, zeros
 from hybrid_lmu.layers._each_step import EachStep
 from hybrid_lmu.layers._readout import LeakyAverage
 from hybrid_lmu.layers._stateful_activation import StatefulActivation
@@ -102,7 +103,10 @@ def _(layer, x, states, window):
 
 @first_states.register(keras.layers.RNN)
 def _(layer, shape, window):
-    return initial_state(layer.cell, shape[0])
+    cell = layer.cell
+    if hasattr(cell, "get_initial_state"):
+        return as_list(cell.get_initial_state(batch_size=shape[0]))
+    return zeros(cell.state_size, shape[0], cell.compute_dtype)
 
 
 @step.register(StatefulActivation)

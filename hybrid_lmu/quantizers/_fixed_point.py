@@ -64,8 +64,9 @@ def errors_after(added, first):
         added: fractions, int32 [batch, time, neurons...].
         first: the error before them, int32 [batch, 1, neurons...].
     """
-    # int32 wraps modulo 2**32, a multiple of the 2**24 that we keep.
-    return ops.bitwise_and(_running_sum(added, first)[:, : ops.shape(added)[1]], ONE - 1)
+    # int32 wraps modulo 2**32, a multiple of the 2**24 that we keep. By default, ONNX and LiteRT
+    # have `mod` but no `bitwise_and`. It is as fast, or 1.2 times slower on TensorFlow without XLA.
+    return ops.mod(_running_sum(added, first)[:, : ops.shape(added)[1]], ONE)
 
 
 def _running_sum(x, start):
