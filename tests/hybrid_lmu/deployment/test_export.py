@@ -64,8 +64,8 @@ def _outputs(path, format):
         return lambda given: runner(**given)
     import tensorflow as tf
 
-    serve = tf.saved_model.load(str(path)).serve
-    return lambda given: {k: np.array(v) for k, v in serve(given).items()}
+    loaded = tf.saved_model.load(str(path))  # its function needs it alive
+    return lambda given: {k: np.array(v) for k, v in loaded.serve(given).items()}
 
 
 # The table of docs/guides/export.md: layers, and the formats that run whole sequences of them.
