@@ -96,6 +96,8 @@ def _inputs_of(model, x):
     else:
         given = list(x) if isinstance(x, (list, tuple)) else [x]
     arrays = [np.asarray(a, t.dtype) for a, t in zip(given, model.inputs, strict=True)]
+    if len(arrays) == 1 and isinstance(model, keras.Sequential):
+        return arrays[0]  # its `input` is not there before a call
     if isinstance(model.input, dict):
         return dict(zip(model.input, arrays, strict=True))
     return arrays[0] if len(arrays) == 1 else arrays
