@@ -97,7 +97,8 @@ def lmus(draw):
     if draw(st.integers(0, 3)) == 0:
         del options["memory_resolution"], options["initial_error"]
         options["memory_quantizer"] = draw(quantizers(memory_d * order))
-    if options["memory_d"] == FEATURES and draw(flags):
+    plain = options["memory_d"] == FEATURES and not options.get("hidden_to_memory")
+    if plain and draw(flags):
         options["kernel_initializer"] = None
     return lambda **more: HybridLMU(**options, **more)
 
