@@ -163,10 +163,8 @@ def _litert(path) -> Callable:
 
 
 def _saved_model(path) -> Callable:
-    import tensorflow as tf
-
-    loaded = tf.saved_model.load(str(path))
-    return lambda x: _flat(loaded.serve(keras.tree.map_structure(tf.constant, x)))
+    loaded = keras.layers.TFSMLayer(str(path), call_endpoint="serve")
+    return lambda x: _flat(loaded(keras.tree.map_structure(keras.ops.convert_to_tensor, x)))
 
 
 def _by_name(names, x):
